@@ -1,0 +1,54 @@
+# Unintended memorisation in neural networks: from raw data to every figure, table and verdict.
+#   snakemake --cores all                              everything at the scale of config/config.yaml
+#   snakemake --cores all --config scale=smoke         every path once, in minutes
+#   snakemake --cores all --config tables=published    figures from the committed tables, no training
+#   snakemake --cores 1 publish                        copy a finished run's tables and previews for committing
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+STAGE = "published" if PUBLISHED else PLAN.config.scale
+RESULTS = f"results/{STAGE}"
+FIGURES = f"paper_figures/{STAGE}"
+
+
+pathvars:
+    results=RESULTS,
+    figures=FIGURES,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        [f"{FIGURES}/{paper}/{figure}.{kind}" for paper, figure in PLAN.figures for kind in ("pdf", "png")],
+        f"{RESULTS}/claims.csv",
+
+
+include: "workflow/rules/environments.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
+
+
+onerror:
+    print(
+        f"\nSome jobs failed; all that finished is kept. Logs: {RESULTS}/logs. Run the same command again to go on."
+    )

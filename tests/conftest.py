@@ -1,0 +1,56 @@
+"""Shared fixtures. Tests run in the driver's environment; those that need a back end run in its own (test_backends.py)."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(
+    command: list[str], cwd: Path, timeout: float = 600, **environment: str | None
+) -> subprocess.CompletedProcess:
+    """A command's result, output as text; environment values of None are unset."""
+    variables = {**os.environ, **environment}
+    variables = {k: v for k, v in variables.items() if v is not None}
+    return subprocess.run(
+        command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def snakemake(cwd: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess:
+    """Snakemake in `cwd`, under this interpreter."""
+    return run([sys.executable, "-m", "snakemake", *arguments], cwd, **environment)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh copy of what the repository tracks (and would track), without any result. Files get new mtimes."""
+    target = tmp_path_factory.mktemp("clone") / "repository"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)
+    for setup in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *setup], cwd=target, check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "clone"], cwd=target, check=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def torch_environment() -> Path:
+    """The interpreter of envs/torch, built if it is not there (as rule `environment` does)."""
+    python = ROOT / "envs" / "torch" / ".venv" / "bin" / "python"
+    if not (python.parent.parent / "versions.txt").exists():
+        built = run(["bash", "workflow/scripts/environment.sh", "envs/torch", ".venv/versions.txt"], ROOT)
+        assert built.returncode == 0, built.stderr
+    return python

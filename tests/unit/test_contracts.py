@@ -1,0 +1,108 @@
+"""File contracts, tables, and the generated part of the README."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from memorization import contracts, readme, tables, toy_tree
+from memorization.errors import UserError
+
+TOP = pd.DataFrame(
+    {
+        "replicate": [0, 0],
+        "position": [1, 2],
+        "fill": ["007", "110"],
+        "cost_bits": [1.5, 2.0],
+        "is_canary": [True, False],
+    }
+)
+
+
+def test_round_trip_keeps_leading_zeros_and_types(tmp_path):
+    contracts.write("top", TOP, tmp_path)
+    pd.testing.assert_frame_equal(contracts.read("top", tmp_path), TOP, check_dtype=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["top.csv"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (TOP.drop(columns="fill"), r"missing columns \['fill'\]"),
+        (TOP.assign(extra=1), r"unexpected \['extra'\]"),
+        (TOP.assign(position=[1.5, 2.0]), "wrong types: position is float64"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path, frame, said):
+    with pytest.raises(ValueError, match=said):
+        contracts.write("top", frame, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail():
+        with contracts.atomic(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="space"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_table_carries_provenance_and_varied_keys(tmp_path):
+    run = tmp_path / "runs" / "torch" / "abc"
+    contracts.write("top", TOP, run / "attacks" / "def")
+    record = {"data": {"dataset": "ptb", "source": "standin"}, "spec": {"replicates": 1}}
+    (run / "run.json").write_text(json.dumps(record))
+    cell = {"backend": "torch", "run": "abc", "attack": "def", "varied": {"seed": 3}}
+    table = tables.build("fig", "smoke", ["top"], [cell], str(tmp_path))
+    assert set(table["data_source"]) == {"standin"}
+    assert set(table["seed"]) == {3}
+    assert set(table["scale"]) == {"smoke"}
+    tables.write(table, tmp_path / "t.csv")
+    assert list(tables.read(tmp_path / "t.csv")["fill"]) == ["007", "110"]
+
+
+def test_toy_tree_has_the_papers_numbers():
+    # Secret Sharer Fig. 9: leaves 4.64, 1.47, 1.73 (truncated), 1.73 bits; greedy goes to b and misses ab.
+    nodes = toy_tree.rows().set_index("node")
+    assert nodes.loc[["aa", "ab", "ba", "bb"], "log_perplexity_bits"].round(3).tolist() == [
+        4.644,
+        1.474,
+        1.737,
+        1.737,
+    ]
+    assert nodes.loc[nodes["on_best_path"] & nodes["is_leaf"]].index.tolist() == ["ab"]
+    assert nodes.loc["b", "on_greedy_path"]
+    assert not nodes.loc["ab", "on_greedy_path"]
+
+
+def test_claims_go_between_the_markers(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    claims = pd.DataFrame(
+        [
+            {
+                "claim": "G1",
+                "statement": "a|b",
+                "paper_value": "80 %",
+                "ours": "4 of 5",
+                "verdict": "reproduced",
+                "scale": "reduced",
+            }
+        ]
+    )
+    readme.update_claims(path, claims)
+    text = path.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| G1 | a\\|b | 80 % | 4 of 5 | **reproduced** | reduced |" in text
+    (tmp_path / "bare.md").write_text("no markers")
+    with pytest.raises(UserError, match="markers"):
+        readme.update_claims(tmp_path / "bare.md", claims)

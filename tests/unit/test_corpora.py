@@ -1,0 +1,257 @@
+"""Planting canaries, cutting windows, and whole replicates' corpora."""
+
+import numpy as np
+import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
+from memorization.data.corpora import (
+    build_corpora,
+    build_corpus,
+    canary_windows,
+    leading_lines,
+    plant,
+    read_texts,
+    windows,
+)
+from memorization.data.registry import DatasetSpec
+from memorization.errors import UserError
+from memorization.specs import CanarySpec, CorpusSpec, RunSpec, TrainingSpec
+from scipy import stats
+
+LINES = st.lists(st.text("ab ", max_size=30), min_size=1, max_size=60)
+POSITIONS = st.sampled_from(["uniform", "start"])
+
+
+@pytest.fixture
+def dataset():
+    source = {"url": "http://127.0.0.1:9/x"}
+    files = {
+        f"{role}.txt": {"sha256": "0" * 64, "sources": [source]} for role in ("train", "validation", "test")
+    }
+    return DatasetSpec.model_validate(
+        {
+            "title": "t",
+            "licence": "l",
+            "citation": "c",
+            "homepage": "http://127.0.0.1:9/",
+            "standin": None,
+            "roles": {role: f"{role}.txt" for role in ("train", "validation", "test")},
+            "files": files,
+        }
+    )
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Texts shaped like the Penn Treebank's: lines begin and end with a space."""
+    rng = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz      "))
+    for role, count in (("train", 400), ("validation", 60), ("test", 60)):
+        lines = [f" {''.join(rng.choice(letters, rng.integers(5, 90)))} \n" for _ in range(count)]
+        # Only the very last line has the digits: the vocabulary must come from the whole file.
+        tail = " 0123456789-\n" if role == "train" else ""
+        (tmp_path / f"{role}.txt").write_text("".join(lines) + tail, encoding="utf-8")
+    return tmp_path
+
+
+def spec(**parts):
+    training = {"batch_size": 4, "sequence_length": 50} | parts.pop("training", {})
+    canary = {"format": "my code is {d}{d}{d}{d}", "insertions": 3} | parts.pop("canary", {})
+    return RunSpec(training=TrainingSpec(**training), canary=CanarySpec(**canary), **parts)
+
+
+def check_planted(text, line, planted, positions, window):
+    """Every insertion is a whole line inside one window that `windows` really yields."""
+    inputs, targets = windows(np.array([ord(c) for c in planted]), window)
+    for p, k in zip(positions, canary_windows(positions, window), strict=True):
+        assert planted[p - 1 : p + len(line) + 1] == f"\n{line}\n"
+        seen = "".join(map(chr, [inputs[k, 0], *targets[k]]))
+        start = p - 1 - k * window
+        assert seen[start : start + len(line) + 2] == f"\n{line}\n"
+    # Taking the lines out again, last first, gives back the text.
+    rest = planted
+    for p in positions[::-1]:
+        rest = rest[:p] + rest[p + len(line) + 1 :]
+    assert rest == text
+
+
+@given(LINES, st.integers(0, 12), POSITIONS, st.integers(4, 20), st.integers(0, 99), st.booleans())
+def test_plant_never_cuts_and_records_offsets(lines, insertions, position, window, seed, ends):
+    text = "\n".join(lines) + ("\n" if ends else "")
+    line = "x1y"
+    try:
+        planted, positions = plant(text, line, insertions, position, np.random.default_rng(seed), window)
+    except UserError as error:
+        if "place" not in str(error):
+            raise
+        reject()
+    assert positions.dtype == np.int64
+    assert len(positions) == planted.count(line) == insertions
+    assert (np.diff(positions) > 0).all()
+    before = "\n" if position == "start" and insertions else ""
+    check_planted(before + text, line, planted, positions, window)
+
+
+@pytest.mark.parametrize("window", [24, 31, 100])
+@pytest.mark.parametrize("position", ["uniform", "start"])
+@pytest.mark.parametrize("insertions", [1, 2, 40])
+def test_plant_finds_places_in_ordinary_text(window, position, insertions):
+    rng = np.random.default_rng(1)
+    text = "".join(" " + "ab " * rng.integers(1, 40) + "\n" for _ in range(600))
+    line = "the number is 123"
+    planted, positions = plant(text, line, insertions, position, rng, window)
+    assert len(positions) == insertions
+    check_planted(("\n" if position == "start" else "") + text, line, planted, positions, window)
+
+
+def test_start_puts_the_canary_after_a_leading_newline():
+    text, positions = plant("one\ntwo\nthree four five\n", "xx", 2, "start", np.random.default_rng(0), 8)
+    assert text.startswith("\nxx\nxx\none\n")
+    assert positions.tolist() == [1, 4]
+
+
+def test_a_drawn_place_that_would_be_cut_moves_to_the_next_line_start():
+    # Line starts at 5, 10, ..., 30. A window of 6 sees 7 characters, the line and its two newlines are 6, so
+    # only starts with (start - 1) % 6 <= 1 fit: 20 and 25.
+    text = "aaaa\n" * 6
+    drawn = {plant(text, "xxxx", 1, "uniform", np.random.default_rng(seed), 6)[1][0] for seed in range(40)}
+    assert drawn == {20, 25}
+
+
+def test_uniform_positions_are_uniform():
+    text = "ab\n" * 2000
+    rng = np.random.default_rng(2)
+    positions = np.concatenate([plant(text, "x", 20, "uniform", rng, 50)[1] for _ in range(40)])
+    counts, _ = np.histogram(positions, bins=10, range=(0, len(text) + 40))
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_no_insertion_leaves_the_text_alone():
+    text, positions = plant("a\nb\n", "x", 0, "start", np.random.default_rng(0), 2)
+    assert text == "a\nb\n"
+    assert positions.shape == (0,)
+
+
+def test_canary_longer_than_a_window_is_refused():
+    plant("aa\n" * 100, "x" * 9, 1, "uniform", np.random.default_rng(0), 10)
+    with pytest.raises(UserError, match="training window of 10"):
+        plant("aa\n" * 100, "x" * 10, 1, "uniform", np.random.default_rng(0), 10)
+
+
+@pytest.mark.parametrize("text", ["no line end", "a\n"])
+def test_text_without_a_place_is_refused(text):
+    with pytest.raises(UserError, match="place"):
+        plant(text, "xx", 1, "uniform", np.random.default_rng(0), 50)
+
+
+def test_windows_cover_the_text_once():
+    ids = np.arange(23)
+    inputs, targets = windows(ids, 5)
+    assert inputs.ravel().tolist() == list(range(20))
+    assert (targets == inputs + 1).all()
+    assert len(windows(np.arange(20), 5)[0]) == 3
+
+
+def test_leading_lines_cuts_at_a_line_end():
+    assert leading_lines("ab\ncd\nef", 5) == "ab\n"
+    assert leading_lines("ab\ncd\nef", 6) == "ab\ncd\n"
+    assert leading_lines("ab\ncd\nef", 8) == "ab\ncd\nef"
+    assert leading_lines("abcdef\n", 3) == ""
+
+
+def test_read_texts_keeps_every_character(directory, dataset):
+    raw = " a \r\n b \n"
+    (directory / "test.txt").write_bytes(raw.encode())
+    assert read_texts(directory, dataset)["test"] == raw
+
+
+def test_read_texts_names_the_file(directory, dataset):
+    (directory / "test.txt").unlink()
+    with pytest.raises(UserError, match=r"test\.txt.*cannot be read"):
+        read_texts(directory, dataset)
+    (directory / "test.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"test\.txt: not UTF-8"):
+        read_texts(directory, dataset)
+
+
+def test_build_corpus_plants_only_in_train(directory, dataset):
+    corpus = build_corpus(spec(), directory, dataset, 0)
+    canary, decode = corpus.canary, corpus.vocabulary.decode
+    train = decode(corpus.train)
+    assert train.count(f"\n{canary.text}\n") == 3
+    for p in canary.positions:
+        assert train[p : p + len(canary.text)] == canary.text
+    assert canary.text.removeprefix("my code is ") == "".join(map(str, canary.fill))
+    for role in ("validation", "test"):
+        ids = getattr(corpus, role)
+        assert ids.dtype == np.int64
+        assert decode(ids) == (directory / f"{role}.txt").read_text(encoding="utf-8")
+
+
+def test_fraction_cuts_the_text_but_not_the_vocabulary(directory, dataset):
+    whole = (directory / "train.txt").read_text(encoding="utf-8")
+    corpus = build_corpus(
+        spec(corpus=CorpusSpec(fraction=0.3), canary={"insertions": 0}), directory, dataset, 0
+    )
+    kept = corpus.vocabulary.decode(corpus.train)
+    assert whole.startswith(kept)
+    assert kept.endswith("\n")
+    assert 0.3 * len(whole) - 95 < len(kept) <= 0.3 * len(whole)
+    assert corpus.vocabulary.symbols == tuple(sorted(set(whole)))
+    assert not set(kept) & set("0123456789")
+
+
+def test_evaluation_text_is_capped_at_a_line_end(directory, dataset):
+    corpus = build_corpus(spec(corpus=CorpusSpec(evaluation_characters=500)), directory, dataset, 0)
+    for role in ("validation", "test"):
+        text = corpus.vocabulary.decode(getattr(corpus, role))
+        assert (directory / f"{role}.txt").read_text(encoding="utf-8").startswith(text)
+        assert text.endswith("\n")
+        assert 400 < len(text) <= 500
+
+
+def test_replicates_are_reproducible_and_independent_of_company(directory, dataset):
+    together = build_corpora(spec(), directory, dataset, range(4))
+    alone = [build_corpus(spec(), directory, dataset, k) for k in range(4)]
+    for a, b in zip(together, alone, strict=True):
+        assert a.canary.text == b.canary.text
+        assert np.array_equal(a.canary.positions, b.canary.positions)
+        assert np.array_equal(a.train, b.train)
+    assert len({c.canary.text for c in together}) == 4
+    assert len({tuple(c.canary.positions) for c in together}) == 4
+    other = build_corpus(spec(seed=1), directory, dataset, 0)
+    assert other.canary.text != together[0].canary.text
+
+
+def test_fill_and_positions_come_from_streams_of_their_own(directory, dataset):
+    """Changing how often a canary is inserted changes no fill; fixing the fill moves no position."""
+    free = build_corpus(spec(), directory, dataset, 2).canary
+    more = build_corpus(spec(canary={"insertions": 9}), directory, dataset, 2).canary
+    fixed = build_corpus(spec(canary={"fill": "0042"}), directory, dataset, 2).canary
+    assert more.text == free.text
+    assert fixed.text == "my code is 0042"
+    assert fixed.positions.tolist() == free.positions.tolist()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"training": {"batch_size": 10_000}}, "training text.*10000 are needed for one batch"),
+        ({"training": {"sequence_length": 100_000}}, "validation text.*100000"),
+        ({"corpus": CorpusSpec(fraction=1e-4)}, "training text"),
+        ({"corpus": CorpusSpec(evaluation_characters=1)}, "evaluation_characters: 1"),
+        ({"canary": {"format": "My code is {d}"}}, "outside the vocabulary"),
+        ({"training": {"sequence_length": 10}}, "training window of 10"),
+    ],
+)
+def test_build_corpus_refuses(directory, dataset, parts, message):
+    with pytest.raises(UserError, match=message) as caught:
+        build_corpus(spec(**parts), directory, dataset, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_held_out_characters_must_be_in_the_training_file(directory, dataset):
+    path = directory / "validation.txt"
+    path.write_text(path.read_text(encoding="utf-8") + " é \n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"validation\.txt.*\['é'\]"):
+        build_corpus(spec(), directory, dataset, 0)

@@ -1,0 +1,177 @@
+"""Everything that is asked of the finished models of one run: exposure, extraction, the top fills, the reference fit."""
+
+import logging
+import time
+from collections.abc import Sequence
+from math import nan
+
+import numpy as np
+import pandas as pd
+
+from memorization import contracts
+from memorization.backends.base import LanguageModel
+from memorization.canaries import CanaryFormat, TokenFormat
+from memorization.errors import UserError
+from memorization.exposure import Measurement, measure_in_detail
+from memorization.search import SearchResult, beam, brute_force, greedy, sampling, shortest_path
+from memorization.specs import AttackSpec
+from memorization.streams import stream
+
+log = logging.getLogger(__name__)
+
+TABLES = ("exposure", "extraction", "top", "histogram", "fit")
+_DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "object"}
+
+
+def attack(
+    models: Sequence[LanguageModel], fmt: CanaryFormat, fills: np.ndarray, spec: AttackSpec, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Attack one model per replicate; int[replicates, L] `fills` are the inserted canaries.
+
+    Returns the tables exposure, extraction, top, histogram and fit by contract, empty where the spec does not ask for
+    them. Controls and references come from the replicate's own streams of `seed` and are never the inserted fill, so a
+    replicate's rows do not depend on the others.
+    """
+    if len(fills) != len(models):
+        raise UserError(
+            f"attack: {len(models)} models but {len(fills)} canaries; give one inserted fill per replicate"
+        )
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    began = time.perf_counter()
+    for replicate, (model, fill) in enumerate(zip(models, fills, strict=True)):
+        for name, frame in _attack_one(model, fmt, fill, spec, seed, replicate).items():
+            if len(frame):
+                parts[name].append(frame.assign(replicate=replicate))
+        elapsed, done = time.perf_counter() - began, replicate + 1
+        left = elapsed / done * (len(models) - done)
+        log.info(
+            "attack: replicate %d of %d done, %.0f s, about %.0f s left", done, len(models), elapsed, left
+        )
+    return {name: _table(name, frames) for name, frames in parts.items()}
+
+
+def _table(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """One checked table; without rows it still has the contract's columns and types."""
+    if frames:
+        return contracts.check(name, pd.concat(frames, ignore_index=True))
+    kinds = contracts.columns(name)
+    return pd.DataFrame({c: pd.Series(dtype=_DTYPES[kind]) for c, kind in kinds.items()})
+
+
+def _attack_one(
+    model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, spec: AttackSpec, seed: int, replicate: int
+) -> dict[str, pd.DataFrame]:
+    """One replicate's rows, `replicate` not yet set."""
+    measured = measure_in_detail(
+        model,
+        fmt,
+        fill,
+        fmt.sample(stream(seed, replicate, "controls"), spec.controls, exclude=fill),
+        fmt.sample(stream(seed, replicate, "references"), spec.references, exclude=fill),
+        exact_steps=spec.exact_steps,
+        bootstrap=spec.bootstrap,
+        rng=stream(seed, replicate, "attack"),
+    )
+    tokens = fmt.tokens(model.vocabulary)
+    searches = [_search(name, model, tokens, spec, stream(seed, replicate, name)) for name in spec.extraction]
+    return {
+        "exposure": measured.rows,
+        "extraction": pd.DataFrame([_extraction_row(s, fmt, fill, measured.cost_bits) for s in searches]),
+        "top": _top(model, tokens, fmt, fill, spec),
+        "histogram": _histogram(measured.reference_costs, spec.histogram_bins),
+        "fit": _fit(measured, fmt),
+    }
+
+
+def _search(
+    name: str, model: LanguageModel, tokens: TokenFormat, spec: AttackSpec, rng: np.random.Generator
+) -> SearchResult:
+    """Run one search within spec.extraction_steps model steps."""
+    steps, slots = spec.extraction_steps, len(tokens.holes) + sum(len(a) for a in tokens.after)
+    match name:
+        case "shortest_path":
+            return shortest_path(model, tokens, batch=spec.search_batch, max_steps=steps)
+        case "beam":
+            return beam(model, tokens, width=max(1, min(spec.search_batch, steps // slots)))
+        case "sampling":
+            return sampling(model, tokens, samples=max(1, steps // slots), rng=rng)
+        case "greedy":
+            return greedy(model, tokens)
+        case "brute_force":
+            return brute_force(model, tokens, max_steps=steps)
+    raise UserError(f"extraction: no search is called {name!r}")
+
+
+def _extraction_row(result: SearchResult, fmt: CanaryFormat, fill: np.ndarray, cost: float) -> dict:
+    found = len(result.fills) > 0
+    best = fmt.fill_text(result.fills[0]) if found else ""
+    return {
+        "algorithm": result.algorithm,
+        "fill": fmt.fill_text(fill),
+        "canary_cost_bits": cost,
+        "best_fill": best,
+        "best_cost_bits": float(result.costs_bits[0]) if found else nan,
+        "extracted": best == fmt.fill_text(fill),
+        "provable": bool(result.provable),
+        "pops": result.pops,
+        "model_steps": result.model_steps,
+        "batches": result.batches,
+        "sequential_equivalent": result.sequential_equivalent,
+        "lower_bound_bits": nan if result.provable else float(result.lower_bound_bits),
+        "seconds": result.seconds,
+    }
+
+
+def _top(
+    model: LanguageModel, tokens: TokenFormat, fmt: CanaryFormat, fill: np.ndarray, spec: AttackSpec
+) -> pd.DataFrame:
+    """The spec.top most likely fills; where the budget runs out, only those that are certain."""
+    if not spec.top:
+        return pd.DataFrame()
+    result = shortest_path(
+        model, tokens, k=spec.top, batch=spec.search_batch, max_steps=spec.extraction_steps
+    )
+    certain = result.proven()
+    if certain < min(spec.top, fmt.size):
+        log.warning(
+            "top %d: after %d model steps only %d fills are certain; raise extraction_steps",
+            *(spec.top, result.model_steps, certain),
+        )
+    rows = zip(result.fills[:certain], result.costs_bits[:certain], strict=True)
+    return pd.DataFrame(
+        [
+            {
+                "position": i + 1,
+                "fill": fmt.fill_text(one),
+                "cost_bits": float(cost),
+                "is_canary": bool(np.array_equal(one, fill)),
+            }
+            for i, (one, cost) in enumerate(rows)
+        ]
+    )
+
+
+def _histogram(costs: np.ndarray, bins: int) -> pd.DataFrame:
+    if not bins:
+        return pd.DataFrame()
+    counts, edges = np.histogram(costs, bins=bins)
+    return pd.DataFrame({"low_bits": edges[:-1], "high_bits": edges[1:], "count": counts})
+
+
+def _fit(measured: Measurement, fmt: CanaryFormat) -> pd.DataFrame:
+    fit = measured.fit
+    return pd.DataFrame(
+        [
+            {
+                "location_bits": fit.location_bits,
+                "scale_bits": fit.scale_bits,
+                "shape": fit.shape,
+                "converged": fit.converged,
+                "references": fit.references,
+                "ks_statistic": fit.ks_statistic,
+                "ks_p_naive": fit.ks_p_naive,
+                "ks_p_bootstrap": fit.ks_p_bootstrap,
+                "space_bits": fmt.bits,
+            }
+        ]
+    )

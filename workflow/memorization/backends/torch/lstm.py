@@ -1,0 +1,226 @@
+"""The character LSTM with a leading replicate axis: R models of one cell, trained as one block of numbers.
+
+Tensors are [R, T, B, .]: replicate, time, batch. Weights have nn.LSTM's names, shapes and gate order (i, f, g, o).
+
+One autograd function per layer. Its backward pass keeps the gate gradients of every time step, [R, T, B, 4H], and forms
+the weight gradients in single products after the time loop; per-example gradients (DP-SGD) need the same block.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from memorization.weights import layer_count
+
+Parameters = Mapping[str, Tensor]
+Dropout = Callable[[Tensor], Tensor]
+
+
+class Workspace:
+    """Buffers of one layer, kept from one mini-batch to the next: fresh ones cost a page fault per 4 KiB.
+
+    Whoever uses one must finish a backward pass before the next forward pass.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+
+    def get(self, like: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
+        """An uninitialised tensor of `shape`, with the type and device of `like`."""
+        count = math.prod(shape)
+        kept = self._buffers.get(name)
+        if kept is None or kept.numel() < count:
+            kept = self._buffers[name] = torch.empty(count, dtype=like.dtype, device=like.device)
+        return kept[:count].view(shape)
+
+
+def gate_scale(units: int, like: Tensor) -> Tensor:
+    """[4H]: 2 for the cell gate g, 1 elsewhere. A power of two, so scaling rounds nothing.
+
+    tanh(x) = 2 sigmoid(2x) - 1: with g's pre-activation doubled, one sigmoid covers the contiguous block of all gates,
+    which on a CPU is half the time of a sigmoid and a tanh over strided parts.
+    """
+    scale = torch.ones(4, units, dtype=like.dtype, device=like.device)
+    scale[2] = 2
+    return scale.reshape(-1)
+
+
+def _squeeze(tensors: list[Tensor]) -> list[Tensor]:
+    """Without the replicate axis when R = 1: plain products are quicker than batched ones on a CPU."""
+    return [t[0] for t in tensors] if tensors[0].shape[0] == 1 else tensors
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Batched product over replicates; a plain one for R = 1 (on a CPU up to twice as quick)."""
+    return (a[0] @ b[0])[None] if len(a) == 1 else torch.bmm(a, b)
+
+
+def _project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """[R, N, I] inputs, [R, O, I] weight, [R, O] bias -> [R, N, O]."""
+    if len(inputs) == 1:
+        return functional.linear(inputs[0], weight[0], bias[0])[None]
+    return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
+
+
+def _steps(tensor: Tensor) -> tuple[Tensor, ...]:
+    return tensor.unbind(-3)
+
+
+def _recur(gates: Tensor, weight_hh: Tensor, workspace: "Workspace") -> tuple[Tensor, ...]:
+    """The time loop, from a zero state. `gates` [R, T, B, 4H] holds input pre-activations (g's doubled) and is overwritten
+    by sigmoid of the full pre-activations. Returns cell gate, cell, tanh(cell), hidden: [R, T, B, H] each."""
+    units = weight_hh.shape[-1]
+    shape = (*gates.shape[:-1], units)
+    cell_gate, cell, squashed, hidden = (workspace.get(gates, name, shape) for name in ("g", "c", "tanh_c", "h"))
+    weight = (weight_hh * gate_scale(units, weight_hh)[:, None]).transpose(-1, -2)
+    block, weight, g_, c_, tc_, h_ = _squeeze([gates, weight, cell_gate, cell, squashed, hidden])
+    product = torch.addmm if block.dim() == 3 else torch.baddbmm
+    minus_one = torch.full((), -1.0, dtype=gates.dtype, device=gates.device)
+    i_, f_, s_, o_ = (_steps(part) for part in block.split(units, dim=-1))
+    a_, g_, c_, tc_, h_ = map(_steps, (block, g_, c_, tc_, h_))
+    for t, a in enumerate(a_):
+        if t:
+            product(a, h_[t - 1], weight, out=a)
+        torch.sigmoid(a, out=a)
+        torch.add(minus_one, s_[t], alpha=2, out=g_[t])
+        torch.mul(i_[t], g_[t], out=c_[t])
+        if t:
+            c_[t].addcmul_(f_[t], c_[t - 1])
+        torch.tanh(c_[t], out=tc_[t])
+        torch.mul(o_[t], tc_[t], out=h_[t])
+    return cell_gate, cell, squashed, hidden
+
+
+def _recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
+    """Gate gradients dL/d(pre-activation), [R, T, B, 4H], written over `gates`.
+
+    `grad` [R, T, B, H] is the loss gradient of the hidden states as seen by the next layer.
+    """
+    units = weight_hh.shape[-1]
+    block, weight, grad, g_, c_, tc_ = _squeeze([gates, weight_hh, grad, *saved])
+    product = torch.addmm if block.dim() == 3 else torch.baddbmm
+    i_, f_, _, o_ = (_steps(part) for part in block.split(units, dim=-1))
+    a_, g_, c_, tc_, up_ = map(_steps, (block, g_, c_, tc_, grad))
+    outer = torch.empty(a_[0].shape, dtype=gates.dtype, device=gates.device)
+    d_i, d_f, d_g, d_o = outer.split(units, dim=-1)
+    d_hidden, d_tanh, d_cell = (torch.empty_like(g_[0], memory_format=torch.contiguous_format) for _ in range(3))
+    zero = torch.zeros((), dtype=gates.dtype, device=gates.device)
+    d_cell.zero_()
+    for t in range(len(a_) - 1, -1, -1):
+        dh = product(up_[t], a_[t + 1], weight, out=d_hidden) if t + 1 < len(a_) else up_[t]
+        torch.mul(dh, tc_[t], out=d_o)
+        torch.mul(dh, o_[t], out=d_tanh)
+        torch.ops.aten.tanh_backward.grad_input(d_tanh, tc_[t], grad_input=d_tanh)
+        d_cell.add_(d_tanh)
+        torch.mul(d_cell, g_[t], out=d_i)
+        # g = 2s - 1 with s = sigmoid(2a), so dg/da = 4 s (1 - s): the 4 goes here, s (1 - s) comes with the other gates'.
+        torch.addcmul(zero, d_cell, i_[t], value=4, out=d_g)
+        if t:
+            torch.mul(d_cell, c_[t - 1], out=d_f)
+            d_cell.mul_(f_[t])
+        else:
+            d_f.zero_()
+        torch.ops.aten.sigmoid_backward.grad_input(outer, a_[t], grad_input=a_[t])
+    return gates
+
+
+def _weight_gradient(gate_gradients: Tensor, inputs: Tensor) -> Tensor:
+    """[R, 4H, I]: the sum over time and batch, one product per replicate."""
+    return _product(gate_gradients.flatten(1, 2).transpose(1, 2), inputs.flatten(1, 2))
+
+
+def _recurrent_gradient(gate_gradients: Tensor, hidden: Tensor) -> Tensor:
+    """dL/d(weight_hh), [R, 4H, H]; the first step had a zero state."""
+    if hidden.shape[1] == 1:
+        return hidden.new_zeros(hidden.shape[0], gate_gradients.shape[-1], hidden.shape[-1])
+    return _weight_gradient(gate_gradients[:, 1:], hidden[:, :-1])
+
+
+class EmbeddedLayer(torch.autograd.Function):
+    """The first layer. Its input is an embedding, so its projection is a row of the table E W_ih' + b, [R, V, 4H]."""
+
+    @staticmethod
+    def forward(ctx, ids: Tensor, table: Tensor, weight_hh: Tensor, workspace: "Workspace") -> Tensor:
+        """int64[R, T, B] ids -> hidden states [R, T, B, H]."""
+        replicates, vocabulary, width = table.shape
+        shift = torch.arange(replicates, device=ids.device).view(-1, 1, 1) * vocabulary
+        rows = (ids + shift).flatten()
+        gates = workspace.get(table, "gates", (*ids.shape, width))
+        scaled = (table * gate_scale(width // 4, table)).flatten(0, 1)
+        torch.index_select(scaled, 0, rows, out=gates.view(-1, width))
+        *ctx.saved, hidden = _recur(gates, weight_hh, workspace)
+        ctx.gates, ctx.vocabulary = gates, vocabulary
+        hidden = hidden.detach()
+        ctx.save_for_backward(rows, weight_hh, hidden)
+        return hidden
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        rows, weight_hh, hidden = ctx.saved_tensors
+        gate_gradients = _recur_backward(grad, weight_hh, ctx.gates, ctx.saved)
+        replicates, width = weight_hh.shape[:2]
+        d_table = torch.ops.aten.embedding_dense_backward(
+            gate_gradients.flatten(0, 2), rows, replicates * ctx.vocabulary, -1, False
+        ).view(replicates, ctx.vocabulary, width)
+        return None, d_table, _recurrent_gradient(gate_gradients, hidden), None
+
+
+class Layer(torch.autograd.Function):
+    """Every other layer: the projection of all time steps is one product."""
+
+    @staticmethod
+    def forward(
+        ctx, inputs: Tensor, weight_ih: Tensor, bias: Tensor, weight_hh: Tensor, workspace: "Workspace"
+    ) -> Tensor:
+        """[R, T, B, I] inputs -> hidden states [R, T, B, H]."""
+        width = weight_ih.shape[1]
+        scale = gate_scale(width // 4, weight_ih)
+        rows = _project(inputs.flatten(1, 2), weight_ih * scale[:, None], bias * scale)
+        gates = rows.view(*inputs.shape[:-1], width)
+        *ctx.saved, hidden = _recur(gates, weight_hh, workspace)
+        ctx.gates, hidden = gates, hidden.detach()
+        ctx.save_for_backward(inputs, weight_ih, weight_hh, hidden)
+        return hidden
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        inputs, weight_ih, weight_hh, hidden = ctx.saved_tensors
+        gate_gradients = _recur_backward(grad, weight_hh, ctx.gates, ctx.saved)
+        rows = gate_gradients.flatten(1, 2)
+        d_inputs = _product(rows, weight_ih).view(inputs.shape)
+        d_weight, d_bias = _weight_gradient(gate_gradients, inputs), rows.sum(1)
+        return d_inputs, d_weight, d_bias, _recurrent_gradient(gate_gradients, hidden), None
+
+
+def hidden_states(
+    weights: Parameters, ids: Tensor, workspaces: Sequence[Workspace], dropout: Dropout | None = None
+) -> Tensor:
+    """int64[R, T, B] ids -> the last layer's hidden states [R, T, B, H], each sequence from a zero state.
+
+    `dropout` is applied to the input of every layer but the first, the output layer included (non-recurrent
+    connections only, Zaremba et al. 2014).
+    """
+    table = _project(weights["embedding.weight"], weights["lstm.weight_ih_l0"], weights["lstm.bias_ih_l0"])
+    states = EmbeddedLayer.apply(ids, table, weights["lstm.weight_hh_l0"], workspaces[0])
+    for layer in range(1, layer_count(weights)):
+        names = (f"lstm.weight_ih_l{layer}", f"lstm.bias_ih_l{layer}", f"lstm.weight_hh_l{layer}")
+        inputs = dropout(states) if dropout else states
+        states = Layer.apply(inputs, *(weights[n] for n in names), workspaces[layer])
+    return dropout(states) if dropout else states
+
+
+def losses(
+    weights: Parameters,
+    ids: Tensor,
+    targets: Tensor,
+    workspaces: Sequence[Workspace],
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """Mean cross-entropy of each replicate in nats per character, [R], for int64[R, T, B] ids and targets."""
+    states = hidden_states(weights, ids, workspaces, dropout).flatten(1, 2)
+    logits = _project(states, weights["output.weight"], weights["output.bias"])
+    costs = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return costs.view(len(ids), -1).mean(1)

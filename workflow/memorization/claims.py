@@ -1,0 +1,95 @@
+"""Claims and their verdicts: each claim names a test of `gates` and its thresholds (brief §6) in
+figures.yaml.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from memorization.errors import UserError
+from memorization.gates import exposure, search, training
+from memorization.gates.outcome import Outcome
+from memorization.specs import ClaimSpec
+
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+NOT_TESTABLE = "not testable at this scale"
+NOT_EVALUATED = "not evaluated (stand-in data)"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE, NOT_EVALUATED)
+STANDIN = "standin"
+
+TESTS: dict[str, Callable[..., Outcome]] = {
+    test.__name__: test
+    for test in (
+        exposure.rank_one_share,
+        exposure.base_exposure,
+        exposure.runner_up_gap,
+        exposure.skew_normal_ks,
+        exposure.skew_normal_error,
+        training.jump_at_canary,
+        training.controls_no_jump,
+        training.exposure_after_epoch,
+        training.plateau_at_loss_minimum,
+        training.overfitting_does_not_raise,
+        training.early_stopping_insufficient,
+        search.tree_is_exact,
+        search.greedy_misses_best,
+        search.search_speed_up,
+        search.search_cost_falls,
+        search.extraction_threshold,
+        search.extraction_is_rank_one,
+    )
+}
+"""Test name -> test(table, reference, **parameters) -> Outcome."""
+
+
+def evaluate(claim: ClaimSpec, table: pd.DataFrame, reference: pd.DataFrame, scale: str) -> dict[str, Any]:
+    """One row of the claims table for `claim`, from a figure's tidy table and the reference rows of that
+    figure.
+
+    Stand-in data are never judged. Raises UserError for a test that does not exist or wrong parameters.
+    """
+    if claim.test not in TESTS:
+        raise UserError(f"claim {claim.id}: no test {claim.test!r}; there are {', '.join(sorted(TESTS))}")
+    sources = sorted(table["data_source"].dropna().unique()) if "data_source" in table else []
+    outcome, verdict, reason = _judge(claim, table, reference, scale, sources)
+    return {
+        "figure": table["figure"].iloc[0] if len(table) else "",
+        "claim": claim.id,
+        "statement": claim.statement,
+        "test": claim.test,
+        "paper_value": claim.paper,
+        "ours": outcome.summary if outcome else "",
+        "estimate": outcome.estimate if outcome else None,
+        "low": outcome.low if outcome else None,
+        "high": outcome.high if outcome else None,
+        "statistic": outcome.statistic if outcome else None,
+        "p_value": outcome.p_value if outcome else None,
+        "n": outcome.n if outcome else 0,
+        "verdict": verdict,
+        "reason": reason,
+        "scale": scale,
+        "data_source": ", ".join(sources),
+    }
+
+
+def _judge(
+    claim: ClaimSpec, table: pd.DataFrame, reference: pd.DataFrame, scale: str, sources: list[str]
+) -> tuple[Outcome | None, str, str]:
+    if STANDIN in sources:
+        return None, NOT_EVALUATED, "trained on stand-in data"
+    if scale not in claim.scales:
+        return None, NOT_TESTABLE, f"needs scale {' or '.join(claim.scales)}"
+    if not len(table):
+        return None, NOT_TESTABLE, "the figure's table is empty"
+    try:
+        outcome = TESTS[claim.test](table, reference, **claim.parameters)
+    except TypeError as error:
+        if "argument" in str(error):  # a misspelt or missing parameter in figures.yaml, not a bug of the test
+            raise UserError(f"claim {claim.id}: parameters of {claim.test}: {error}") from None
+        raise
+    if outcome.verdict_supported is None:
+        return outcome, NOT_TESTABLE, outcome.summary or "the test cannot decide"
+    note = "the paper's value is unverified" if "unverified" in claim.paper else ""
+    return outcome, REPRODUCED if outcome.verdict_supported else NOT_REPRODUCED, note

@@ -1,0 +1,61 @@
+"""The file contracts of workflow/schemas/files.yaml, and atomic writing of files that keep them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+SCHEMAS = Path(__file__).parents[1] / "schemas" / "files.yaml"
+_KINDS = {"int": "iu", "float": "fiu", "bool": "b", "str": "OUTS"}
+
+
+@cache
+def columns(name: str) -> dict[str, str]:
+    """Column -> type of the file called `name` (without .csv)."""
+    return yaml.safe_load(SCHEMAS.read_text())[name]
+
+
+def check(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the contract's columns in order. Raises ValueError naming what is missing, extra or mistyped."""
+    wanted = columns(name)
+    if set(frame.columns) != set(wanted):
+        missing, extra = wanted.keys() - set(frame.columns), set(frame.columns) - wanted.keys()
+        raise ValueError(f"{name}.csv: missing columns {sorted(missing)}, unexpected {sorted(extra)}")
+    bad = [c for c, kind in wanted.items() if len(frame) and frame[c].dtype.kind not in _KINDS[kind]]
+    if bad:
+        raise ValueError(f"{name}.csv: wrong types: " + ", ".join(f"{c} is {frame[c].dtype}" for c in bad))
+    return frame[list(wanted)]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, moved there only when the block ends well: no half-written file is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(name: str, frame: pd.DataFrame, directory: Path) -> None:
+    """Check `frame` against its contract and write directory/name.csv atomically."""
+    with atomic(Path(directory) / f"{name}.csv") as path:
+        check(name, frame).to_csv(path, index=False)
+
+
+def read(name: str, directory: Path) -> pd.DataFrame:
+    """directory/name.csv; columns of type str stay text ('007' is not 7)."""
+    text = {c: str for c, kind in columns(name).items() if kind == "str"}
+    frame = pd.read_csv(
+        Path(directory) / f"{name}.csv",
+        dtype=text,
+        keep_default_na=False,
+        na_values={c: [""] for c, kind in columns(name).items() if kind == "float"},
+    )
+    return frame

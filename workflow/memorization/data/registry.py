@@ -1,0 +1,109 @@
+"""config/datasets.yaml: what each data set is, where its files come from and what they must be."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from memorization.errors import UserError
+from memorization.specs import Strict
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hex digits.")]
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+
+
+class SourceSpec(Strict):
+    """One public address of a file. `sha256` and `member` only where it is an archive that holds the file."""
+
+    url: Url
+    sha256: Sha256 | None = Field(None, description="Of the archive.")
+    member: str | None = Field(None, description="Path inside the archive.")
+
+    @model_validator(mode="after")
+    def _archive_has_both(self) -> "SourceSpec":
+        if (self.sha256 is None) != (self.member is None):
+            raise ValueError("an archive needs both sha256 (of the archive) and member, a plain file neither")
+        return self
+
+
+class FileSpec(Strict):
+    """One canonical file: its checksum, its size in bytes, and its sources in order of preference."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=1)] | None = None
+    sources: tuple[SourceSpec, ...] = Field(strict=False, min_length=1)
+
+
+class Roles(Strict):
+    """Which file plays which part."""
+
+    train: FileName
+    validation: FileName
+    test: FileName
+
+
+class DatasetSpec(Strict):
+    """One data set of the registry."""
+
+    title: str
+    licence: str = Field(description="In plain words.")
+    citation: str
+    homepage: Url
+    standin: Literal["text"] | None = Field(description="Embedded replacement where the data cannot be had.")
+    roles: Roles
+    files: dict[FileName, FileSpec]
+
+    @model_validator(mode="after")
+    def _roles_name_files(self) -> "DatasetSpec":
+        unknown = sorted(set(self.roles.model_dump().values()) - self.files.keys())
+        if unknown:
+            raise ValueError(f"roles name {unknown}, which files lacks; it has {sorted(self.files)}")
+        return self
+
+
+_MODEL_AT_DEPTH = {1: DatasetSpec, 2: Roles, 3: FileSpec, 5: SourceSpec}
+"""Length of an unknown key's parent path in the YAML -> the model whose keys are allowed there."""
+
+
+def registry(path: Path) -> dict[str, DatasetSpec]:
+    """Name -> specification of every data set in the YAML file `path`.
+
+    Raises UserError naming the file, the key, the bad value and what is allowed.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return TypeAdapter(dict[FileName, DatasetSpec]).validate_python(content)
+    except OSError as error:
+        raise UserError(f"{path}: the data set registry cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first_problem(error)}") from None
+
+
+def lookup(name: str, path: Path) -> DatasetSpec:
+    """The data set `name` of the registry at `path`. Raises UserError listing the known ones."""
+    known = registry(path)
+    if name not in known:
+        raise UserError(f"data set {name!r} is not in {path}; known: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line about the first of pydantic's findings: key, bad value, what is allowed."""
+    first = error.errors()[0]
+    location = first["loc"]
+    key = ".".join(str(part) for part in location) or "(top level)"
+    if first["type"] == "extra_forbidden":
+        model = _MODEL_AT_DEPTH[len(location) - 1]
+        text = f"{key}: unknown key; allowed: {', '.join(model.model_fields)}"
+    elif first["type"] == "missing":
+        text = f"{key}: missing"
+    else:
+        value = repr(first["input"])
+        shown = value if len(value) <= 80 else value[:77] + "..."
+        text = f"{key}: {first['msg'].removeprefix('Value error, ')}, but it is {shown}"
+    more = error.error_count() - 1
+    return text + (f" (and {more} more)" if more else "")

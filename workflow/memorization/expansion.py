@@ -1,0 +1,208 @@
+"""From figures.yaml to cells: `defaults -> base -> grid -> scale caps -> RunSpec`, pure and fast (every job parses it).
+
+A cell is one run under one back end, with the attack it is asked to stand and the keys that vary within its figure.
+"""
+
+import copy
+import hashlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from memorization import backends
+from memorization.configuration import ROOT, Config, load_scale, read_yaml, validate
+from memorization.errors import UserError
+from memorization.specs import AttackSpec, FigureSpec, RunSpec, ScaleSpec, Strict
+
+S = TypeVar("S", bound=Strict)
+
+PAPERS = ROOT / "workflow" / "papers"
+
+
+class PaperSpec(Strict):
+    """One workflow/papers/<paper>/figures.yaml."""
+
+    title: str
+    citation: str
+    run: dict[str, Any] = {}
+    attack: dict[str, Any] = {}
+    figures: dict[str, FigureSpec]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one figure under one back end."""
+
+    backend: str
+    run: RunSpec
+    attack: AttackSpec | None
+    varied: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a paper with its cells at the chosen scale."""
+
+    paper: str
+    key: str
+    spec: FigureSpec
+    cells: tuple[Cell, ...]
+
+
+@dataclass
+class Plan:
+    """Everything one invocation may make. `runs` and `attacks` are shared between figures by id."""
+
+    config: Config
+    scale: ScaleSpec
+    papers: dict[str, PaperSpec]
+    figures: dict[tuple[str, str], Figure] = field(default_factory=dict)
+    runs: dict[str, RunSpec] = field(default_factory=dict)
+    attacks: dict[str, AttackSpec] = field(default_factory=dict)
+
+    @property
+    def on_missing(self) -> str:
+        """What to do when a data set cannot be had: "standin" or "error"."""
+        choice = self.config.data.on_missing
+        return self.scale.on_missing if choice == "auto" else choice
+
+
+def known_papers() -> list[str]:
+    """Folders of workflow/papers/ that hold a figures.yaml."""
+    return sorted(p.parent.name for p in PAPERS.glob("*/figures.yaml"))
+
+
+def expand(config: Config, datasets: set[str]) -> Plan:
+    """Every figure, cell, run and attack that `config` asks for. Raises UserError before anything is run.
+
+    datasets: the names that config/datasets.yaml knows.
+    """
+    for backend in config.backends:
+        backends.require_known(backend, "config/config.yaml: backends")
+    plan = Plan(config, load_scale(config.scale), {name: load_paper(name) for name in config.papers})
+    for paper, spec in plan.papers.items():
+        for key, figure in spec.figures.items():
+            if not config.figures or key in config.figures:
+                _add(plan, paper, spec, key, figure, datasets)
+    if missing := set(config.figures) - {key for _, key in plan.figures}:
+        known = ", ".join(key for spec in plan.papers.values() for key in spec.figures)
+        raise UserError(f"config/config.yaml: figures: unknown {sorted(missing)}; known: {known}")
+    return plan
+
+
+def load_paper(name: str) -> PaperSpec:
+    """workflow/papers/<name>/figures.yaml, validated. Raises UserError for an unknown paper."""
+    if name not in known_papers():
+        known = ", ".join(known_papers())
+        raise UserError(f"config/config.yaml: papers: unknown paper {name!r}; known: {known}")
+    path = PAPERS / name / "figures.yaml"
+    return validate(PaperSpec, read_yaml(path), _where(name))
+
+
+def _where(paper: str, key: str = "") -> str:
+    return f"workflow/papers/{paper}/figures.yaml" + (f": {key}" if key else "")
+
+
+def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str]) -> None:
+    where = _where(paper, key)
+    for backend in figure.backends:
+        backends.require_known(backend, f"{where}: backends")
+    static = set(figure.sources) == {"static"}
+    cells = [] if static else list(_cells(plan, spec, figure, where, datasets))
+    plan.figures[paper, key] = Figure(paper, key, figure, tuple(cells))
+    for cell in cells:
+        plan.runs[cell.run.run_id] = cell.run
+        if cell.attack:
+            plan.attacks[cell.attack.attack_id] = cell.attack
+
+
+def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets: set[str]) -> Iterator[Cell]:
+    narrowed = figure.scales.get(plan.config.scale)
+    caps = [plan.scale.caps, narrowed.caps if narrowed else {}]
+    base = {"run": merge(spec.run, figure.base), "attack": merge(spec.attack, figure.attack or {})}
+    for varied in _grid(figure, narrowed, where):
+        tree = copy.deepcopy(base)
+        for dotted, value in varied.items():
+            set_dotted(tree["run"], dotted, value)
+        run_spec = validate(RunSpec, tree["run"], where)
+        attack = None if figure.attack is None else validate(AttackSpec, tree["attack"], where + ": attack")
+        for cap in caps:
+            run_spec = shrink(run_spec, {k: v for k, v in cap.items() if not k.startswith("attack.")}, where)
+            if attack:
+                mine = {k.removeprefix("attack."): v for k, v in cap.items() if k.startswith("attack.")}
+                attack = shrink(attack, mine, where)
+        if run_spec.corpus.dataset not in datasets:
+            known = ", ".join(sorted(datasets))
+            raise UserError(f"{where}: corpus.dataset: unknown {run_spec.corpus.dataset!r}; known: {known}")
+        for backend in plan.config.backends:
+            if backend in figure.backends:
+                shown = {k: get_dotted(run_spec.model_dump(), k) for k in varied}
+                yield Cell(backend, run_spec, attack, shown)
+
+
+def _grid(figure: FigureSpec, narrowed: Any, where: str) -> list[dict[str, Any]]:
+    """The figure's cells as dotted overrides, narrowed to a subset at this scale."""
+    if figure.cells and figure.grid:
+        raise UserError(f"{where}: give either grid or cells, not both")
+    if figure.cells:
+        return figure.cells[: narrowed.cells] if narrowed and narrowed.cells else figure.cells
+    grid = dict(figure.grid)
+    for key, values in (narrowed.grid if narrowed else {}).items():
+        if not set(values) <= set(grid.get(key, [])):
+            raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {grid.get(key, [])}")
+        grid[key] = values
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """`low` updated by `high`, nested mappings merged key by key."""
+    merged = copy.deepcopy(low)
+    for key, value in high.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def set_dotted(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """tree["a"]["b"] = value for dotted "a.b"."""
+    *path, last = dotted.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+    tree[last] = value
+
+
+def get_dotted(tree: dict[str, Any], dotted: str) -> Any:
+    """tree["a"]["b"] for dotted "a.b"."""
+    for part in dotted.split("."):
+        tree = tree[part]
+    return tree
+
+
+def shrink(spec: S, caps: dict[str, float | int], where: str) -> S:
+    """`spec` with every capped number no larger than its cap; unset (null) numbers stay unset."""
+    tree = spec.model_dump()
+    for dotted, cap in caps.items():
+        try:
+            value = get_dotted(tree, dotted)
+        except (KeyError, TypeError):
+            raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)") from None
+        if value is not None and value > cap:
+            set_dotted(tree, dotted, type(value)(cap))
+    return validate(type(spec), tree, where)
+
+
+def dataset_names() -> set[str]:
+    """The keys of config/datasets.yaml."""
+    return set(read_yaml(ROOT / "config" / "datasets.yaml"))
+
+
+def code_digest() -> str:
+    """Twelve hex digits of the package's source: cheap rules (tables, figures, claims) are redone when it changes.
+
+    Trainings are not: what changes their numbers raises NUMERICS_VERSION, which is part of the run id.
+    """
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "workflow" / "memorization").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

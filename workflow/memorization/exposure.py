@@ -1,0 +1,270 @@
+"""Exposure of canaries, several ways: exact, by importance sampling, by uniform sampling, by a skew-normal fit.
+
+exposure = log2|R| - log2(rank) (Secret Sharer Definition 3; brief 4.3). A canary that was not inserted has exposure
+Exponential with mean 1/ln 2 = 1.44 bits.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from math import log2, nan
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from memorization import contracts
+from memorization.backends.base import LanguageModel
+from memorization.canaries import CanaryFormat
+from memorization.importance import Plan, plan_in
+from memorization.search.tree import Tree, score
+from memorization.search.walk import Rank, rank_in
+from memorization.skew_normal import SkewNormalFit, fit_skew_normal, tail_bits, tail_interval
+
+__all__ = [
+    "Exposure",
+    "Measurement",
+    "SkewNormalFit",
+    "decide",
+    "fit_skew_normal",
+    "measure",
+    "measure_in_detail",
+    "sampled",
+    "skew_normal",
+]
+
+log = logging.getLogger(__name__)
+
+SAFETY = 1.5
+"""A planned pruned walk is tried when this many times its estimate fits the budget."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """An exposure in bits with its 95 % interval; `share` = rank / |R|, NaN where no rank is estimated."""
+
+    bits: float
+    low_bits: float
+    high_bits: float
+    extrapolated: bool
+    share: float = nan
+    share_low: float = nan
+    share_high: float = nan
+
+
+def sampled(cost: float, reference_costs: np.ndarray, space_bits: float) -> Exposure:
+    """Exposure among float64[n] costs of fills drawn uniformly from R without the canary (brief 4.4).
+
+    p = (1 + #{references that cost at most `cost`}) / (1 + n). Interval: Clopper-Pearson on the count, turned into
+    bits, one-sided at 95 % where no (or every) reference is cheaper; never beyond log2|R|. It is exact, and the interval
+    a point, when the references are all other fills. `extrapolated` marks a canary that beats every reference: its
+    exposure is then only known to be large.
+    """
+    n = len(reference_costs)
+    count = int(np.count_nonzero(np.asarray(reference_costs) <= cost))
+    share = (1 + count) / (1 + n)
+    if n + 1 >= round(2**space_bits):
+        bits = -log2(share)
+        return Exposure(bits, bits, bits, False, share, share, share)
+    tail = 0.05 if count in (0, n) else 0.025
+    least = 2.0**-space_bits
+    low = max(float(stats.beta.ppf(tail, count, n - count + 1)) if count else 0.0, least)
+    high = float(stats.beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    bits = -log2(share)
+    return Exposure(bits, -log2(high), -log2(low), bits > min(space_bits, log2(max(n, 1))), share, low, high)
+
+
+def skew_normal(cost: float, fit: SkewNormalFit, space_bits: float) -> Exposure:
+    """-log2 of the fitted probability of costing at most `cost` bits (Secret Sharer §4.3), with a bootstrap interval.
+
+    It may exceed log2|R|; `extrapolated` is set there and beyond log2 of the number of references.
+    """
+    bits = float(tail_bits(cost, fit)[0])
+    return Exposure(bits, *tail_interval(cost, fit), bits > min(space_bits, log2(fit.references)))
+
+
+def decide(plan: Plan, exact_steps: int) -> str:
+    """ "walk" if an exact rank is expected to fit into `exact_steps` model steps, else "sample"; says why in the log.
+
+    A pruned walk never takes more steps than a full one, so a space that can be walked in full is always walked pruned.
+    """
+    expected = min(SAFETY * plan.pruned_steps.value, plan.full_steps)
+    decision = "walk" if expected <= exact_steps else "sample"
+    low, high = plan.pruned_steps.low, plan.pruned_steps.high
+    log.info(
+        "exact rank: about %.3g model steps (95 %%: %.3g to %.3g), full walk %.3g, budget %.3g: %s",
+        *(plan.pruned_steps.value, low, high, plan.full_steps, exact_steps),
+        "pruned walk" if decision == "walk" else "too many, importance sampling instead",
+    )
+    return decision
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The rows of exposure.csv without `replicate`, and what they were computed from."""
+
+    rows: pd.DataFrame
+    cost_bits: float
+    prefix_cost_bits: float
+    reference_costs: np.ndarray
+    fit: SkewNormalFit
+
+
+def measure(
+    model: LanguageModel,
+    fmt: CanaryFormat,
+    fill: np.ndarray,
+    controls: np.ndarray,
+    references: np.ndarray,
+    *,
+    exact_steps: int,
+    bootstrap: int = 0,
+    rng: np.random.Generator,
+    skew_normal_controls: bool = False,
+) -> pd.DataFrame:
+    """exposure.csv's columns without `replicate`, one row per canary and method.
+
+    fill int[L] the inserted canary; controls int[m, L] and references int[n, L] other fills. Inserted: exact (where the
+    plan fits `exact_steps`), importance, sampled, skew_normal; controls: sampled, on request skew_normal too.
+    exact_steps=0 gives neither exact nor importance rows. All fills are scored in one pass; rows that rest on it carry
+    the whole pass's model_steps and seconds.
+    """
+    return measure_in_detail(
+        model,
+        fmt,
+        fill,
+        controls,
+        references,
+        exact_steps=exact_steps,
+        bootstrap=bootstrap,
+        rng=rng,
+        skew_normal_controls=skew_normal_controls,
+    ).rows
+
+
+def measure_in_detail(
+    model: LanguageModel,
+    fmt: CanaryFormat,
+    fill: np.ndarray,
+    controls: np.ndarray,
+    references: np.ndarray,
+    *,
+    exact_steps: int,
+    bootstrap: int = 0,
+    rng: np.random.Generator,
+    skew_normal_controls: bool = False,
+) -> Measurement:
+    """As `measure`, with the reference costs and the fit."""
+    tree = Tree.plant(model, fmt.tokens(model.vocabulary))
+    controls = np.asarray(controls, dtype=np.int64).reshape(-1, len(fmt.holes))
+    began = time.perf_counter()
+    costs, steps = score(tree, np.concatenate([np.atleast_2d(fill), controls, references]))
+    own, control_costs, reference_costs = costs[0], costs[1 : 1 + len(controls)], costs[1 + len(controls) :]
+    table = _Rows(fmt, tree, len(references), steps + 1, time.perf_counter() - began)
+    planned = nan
+    if exact_steps:
+        planned = _exact_rows(table, tree, fill, exact_steps, rng)
+    table.estimate(
+        "inserted", 0, "sampled", fill, own, sampled(own, reference_costs, tree.space_bits), planned
+    )
+    began = time.perf_counter()
+    fit = fit_skew_normal(reference_costs, bootstrap=bootstrap, rng=rng, goodness=bootstrap > 0)
+    table.seconds += time.perf_counter() - began
+    table.estimate("inserted", 0, "skew_normal", fill, own, skew_normal(own, fit, tree.space_bits), planned)
+    complete = len(references) + 1 >= tree.size
+    for i, (control, cost) in enumerate(zip(controls, control_costs, strict=True)):
+        # A control may be among the references; it must not count twice. Where the references are all fills but the
+        # inserted one, the inserted one completes the space.
+        others = reference_costs[(references != control).any(axis=1)]
+        others = np.append(others, own) if complete else others
+        table.estimate("control", i, "sampled", control, cost, sampled(cost, others, tree.space_bits))
+        if skew_normal_controls:
+            table.estimate(
+                "control", i, "skew_normal", control, cost, skew_normal(cost, fit, tree.space_bits)
+            )
+    return Measurement(table.frame(), float(own), tree.prefix_cost_bits, reference_costs, fit)
+
+
+def _exact_rows(
+    table: "_Rows", tree: Tree, fill: np.ndarray, exact_steps: int, rng: np.random.Generator
+) -> float:
+    """Plan, then walk where the budget allows it; returns the planned number of steps."""
+    plan = plan_in(tree, fill, rng)
+    if decide(plan, exact_steps) == "walk":
+        table.exact(fill, rank_in(tree, fill, max_steps=exact_steps), plan.pruned_steps.value)
+    table.importance(fill, plan)
+    return plan.pruned_steps.value
+
+
+class _Rows:
+    """Collects rows of exposure.csv; `seconds` is what the rows that rest on the shared scoring pass carry."""
+
+    def __init__(self, fmt: CanaryFormat, tree: Tree, references: int, steps: int, seconds: float) -> None:
+        self._fmt, self._tree, self._references, self._steps = fmt, tree, references, steps
+        self.seconds = seconds
+        self._rows: list[dict] = []
+
+    def _add(self, fill: np.ndarray, **row) -> None:
+        self._rows.append(
+            {
+                "kind": "inserted",
+                "index": 0,
+                "algorithm": "",
+                "fill": self._fmt.fill_text(fill),
+                "prefix_cost_bits": self._tree.prefix_cost_bits,
+                "space_bits": self._tree.space_bits,
+                **row,
+            }
+        )
+
+    def estimate(
+        self,
+        kind: str,
+        index: int,
+        method: str,
+        fill: np.ndarray,
+        cost: float,
+        e: Exposure,
+        planned: float = nan,
+    ) -> None:
+        size = float(self._tree.size)
+        self._add(
+            fill,
+            **{"kind": kind, "index": index, "method": method, "cost_bits": float(cost)},
+            **{"rank": e.share * size, "rank_low": e.share_low * size, "rank_high": e.share_high * size},
+            **{"exposure_bits": e.bits, "exposure_low_bits": e.low_bits, "exposure_high_bits": e.high_bits},
+            **{
+                "extrapolated": bool(e.extrapolated),
+                "references": self._references,
+                "planned_steps": planned,
+            },
+            **{"model_steps": self._steps, "seconds": self.seconds},
+        )
+
+    def exact(self, fill: np.ndarray, rank: Rank, planned: float) -> None:
+        low, high = rank.exposure_interval_bits
+        self._add(
+            fill,
+            **{"method": "exact", "algorithm": rank.algorithm, "cost_bits": rank.cost_bits},
+            **{"rank": rank.rank, "rank_low": float(rank.rank_low), "rank_high": float(rank.rank_high)},
+            **{"exposure_bits": rank.exposure_bits, "exposure_low_bits": low, "exposure_high_bits": high},
+            **{"extrapolated": False, "references": rank.space, "planned_steps": planned},
+            **{"model_steps": rank.model_steps, "seconds": rank.seconds},
+        )
+
+    def importance(self, fill: np.ndarray, plan: Plan) -> None:
+        bits, low, high = plan.exposure_bits
+        self._add(
+            fill,
+            **{"method": "importance", "cost_bits": plan.cost_bits, "rank": plan.rank.value},
+            **{"rank_low": plan.rank.low, "rank_high": plan.rank.high},
+            **{"exposure_bits": bits, "exposure_low_bits": low, "exposure_high_bits": high},
+            **{"extrapolated": False, "references": plan.samples, "planned_steps": plan.pruned_steps.value},
+            **{"model_steps": plan.model_steps, "seconds": plan.seconds},
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """Checked against the contract, with `replicate` left for the caller to add."""
+        return contracts.check("exposure", pd.DataFrame(self._rows).assign(replicate=0)).drop(
+            columns="replicate"
+        )

@@ -1,0 +1,133 @@
+"""Tests on search and extraction: Figures 9, 10 and 11."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from memorization import statistics, tidy
+from memorization.gates.outcome import Outcome, decide, shown, undecided
+
+
+def tree_is_exact(table: pd.DataFrame, reference: pd.DataFrame, *, rounding: float) -> Outcome:
+    """Fig 9: every edge probability and leaf log-perplexity equals the paper's to its printed digits."""
+    tree = tidy.rows(table, "static").set_index("node")
+    column = {"edge probability": "probability", "leaf log-perplexity": "log_perplexity_bits"}
+    paper = reference[reference["series"].isin(column)]
+    if not len(tree) or not len(paper):
+        return undecided("no tree in the table" if len(paper) else "no tree in the reference")
+    ours = [tree.loc[p.label, column[p.series]] for p in paper.itertuples()]
+    worst = float(np.max(np.abs(np.array(ours) - paper["y"].to_numpy())))
+    summary = f"largest difference from {len(paper)} printed values: {worst:.3g}"
+    return Outcome(worst <= rounding, worst, n=len(paper), summary=summary)
+
+
+def greedy_misses_best(table: pd.DataFrame, reference: pd.DataFrame, *, best: str) -> Outcome:
+    """Fig 9: the shortest path ends in the cheapest leaf, `best`; the greedy path ends in a dearer one."""
+    leaves = tidy.rows(table, "static").query("is_leaf")
+    if not len(leaves):
+        return undecided("no tree in the table")
+    cheapest = leaves.loc[leaves["log_perplexity_bits"].idxmin(), "node"]
+    shortest = leaves.loc[leaves["on_best_path"], "node"].tolist()
+    greedy = leaves.loc[leaves["on_greedy_path"], "node"].tolist()
+    supported = shortest == [cheapest] == [best] and len(greedy) == 1 and greedy != [cheapest]
+    summary = f"shortest path finds {', '.join(shortest)}, greedy {', '.join(greedy)}"
+    return Outcome(supported, n=1, summary=summary)
+
+
+def search_speed_up(
+    table: pd.DataFrame, reference: pd.DataFrame, *, exposure: float, orders: float, seeds: int
+) -> Outcome:
+    """G9: median log10(full walk / queries) of canaries with estimated exposure >= `exposure` is at least
+    `orders`.
+    """
+    frame = tidy.trials(table)
+    frame = frame[frame["skew_normal"] >= exposure].reset_index(drop=True)
+    if frame["seed"].nunique() < 3:
+        return undecided(
+            f"{frame['seed'].nunique()} seeds with exposure of at least {exposure:g} bits, 3 needed"
+        )
+    full = tidy.full_walk(frame["space_bits"].to_numpy())
+    cost = np.where(frame["bound"], full, np.maximum(frame["queries"], 1))  # unknown cost: assume no gain
+    gain = np.log10(full / cost)
+    median = statistics.cluster_bootstrap(lambda i: float(np.median(gain[i])), frame["seed"])
+    n = frame["seed"].nunique()
+    verdict = decide(median.low >= orders, median.high < orders, n, seeds)
+    quartiles = np.percentile(gain, [25, 75])
+    summary = (
+        f"median {shown(median, 'orders of magnitude')}, IQR {quartiles[0]:.2g} to {quartiles[1]:.2g}, "
+        f"{len(frame)} canaries with exposure >= {exposure:g}"
+    )
+    return Outcome(verdict, *median, n=n, summary=summary)
+
+
+def search_cost_falls(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> Outcome:
+    """G9: Spearman's correlation of queries and estimated exposure is negative (bootstrap over seeds)."""
+    frame = tidy.trials(table).dropna(subset=["skew_normal"]).reset_index(drop=True)
+    n = frame["seed"].nunique()
+    if n < 3 or len(frame) < 10:
+        return undecided(f"{len(frame)} models of {n} seeds; 10 models of 3 seeds needed", n)
+    x, y = frame["skew_normal"].to_numpy(), frame["queries"].to_numpy()
+
+    def correlation(i: np.ndarray) -> float:
+        ranks = stats.rankdata(x[i]), stats.rankdata(y[i])
+        return float(np.corrcoef(*ranks)[0, 1]) if np.ptp(x[i]) and np.ptp(y[i]) else np.nan
+
+    interval = statistics.cluster_bootstrap(correlation, frame["seed"])
+    verdict = decide(interval.high < 0, interval.low > 0, n, seeds)
+    summary = (
+        f"Spearman {shown(interval)} over {len(frame)} models ({int(frame['bound'].sum())} as lower bounds)"
+    )
+    return Outcome(verdict, *interval, n=n, summary=summary)
+
+
+def extraction_threshold(
+    table: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    midpoint: float,
+    tolerance: float,
+    never: float,
+    always: float,
+    models: int,
+) -> Outcome:
+    """G5: midpoint of Firth's logistic of success on estimated exposure, its interval within midpoint +-
+    tolerance.
+    """
+    frame = tidy.trials(table).dropna(subset=["skew_normal"]).reset_index(drop=True)
+    frame = frame[frame["decided"]].reset_index(drop=True)
+    n = frame["seed"].nunique()
+    if len(frame) < models:
+        return undecided(f"{len(frame)} models with a decided search, {models} needed", n)
+    x, y = frame["skew_normal"].to_numpy(), frame["extracted"].to_numpy()
+    found = statistics.logistic_midpoint(x, y)
+    if n < len(frame):  # models that share a seed are not independent: resample seeds instead of profiling
+
+        def one(i: np.ndarray) -> float:
+            intercept, slope = statistics.firth_logistic(x[i], y[i])
+            return -intercept / slope if slope > 0 else np.nan
+
+        found = statistics.cluster_bootstrap(one, frame["seed"], resamples=199)
+    early, late = x[y & (x < never)], x[~y & (x > always)]
+    inside = abs(found.estimate - midpoint) <= tolerance
+    supported = inside and midpoint - tolerance <= found.low and found.high <= midpoint + tolerance
+    summary = (
+        f"midpoint {shown(found, 'bits')}, {y.sum()} of {len(y)} extracted; "
+        f"{len(early)} successes below {never:g}, {len(late)} failures above {always:g}"
+    )
+    return Outcome(bool(supported), *found, n=n, summary=summary)
+
+
+def extraction_is_rank_one(table: pd.DataFrame, reference: pd.DataFrame, *, models: int) -> Outcome:
+    """G5, internal control: a search that proves its answer succeeds exactly where the exact rank is 1 (ties
+    aside).
+    """
+    frame = tidy.trials(table).dropna(subset=["rank_low", "rank_high"])
+    frame = frame[frame["extracted"] | frame["provable"]]
+    if len(frame) < models:
+        return undecided(f"{len(frame)} models with both a decided search and an exact rank, {models} needed")
+    contradictions = (frame["extracted"] & (frame["rank_low"] > 1)) | (
+        ~frame["extracted"] & (frame["rank_high"] <= 1)
+    )
+    agree = len(frame) - int(contradictions.sum())
+    summary = f"success and exact rank 1 agree in {agree} of {len(frame)} models"
+    return Outcome(agree == len(frame), agree / len(frame), n=frame["seed"].nunique(), summary=summary)

@@ -1,0 +1,96 @@
+"""Generated files that are committed: config/schema.json, the conda views envs/*.yaml, and the version pins.
+
+python -m memorization.maintenance          rewrite what has drifted
+python -m memorization.maintenance --check  list it, exit 1 if anything has
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from memorization.configuration import ROOT, Config
+from memorization.contracts import atomic
+from memorization.specs import AttackSpec, FigureSpec, RunSpec, ScaleSpec
+
+PROJECTS = (".", "envs/torch")
+"""Folders with a pyproject.toml whose versions are pinned."""
+
+
+def schema() -> str:
+    """JSON Schema of config.yaml; the specifications of figures.yaml and the scales under $defs."""
+    text = Config.model_json_schema()
+    definitions = text.setdefault("$defs", {})
+    for model in (RunSpec, AttackSpec, FigureSpec, ScaleSpec):
+        nested = model.model_json_schema(ref_template="#/$defs/{model}")
+        definitions |= nested.pop("$defs", {})
+        definitions[model.__name__] = nested
+    return json.dumps(text, indent=1, sort_keys=True) + "\n"
+
+
+def conda_view(project: str) -> str:
+    """A conda environment file with the versions of envs/<project>/pyproject.toml, for `--sdm conda`."""
+    about = tomllib.loads((ROOT / project / "pyproject.toml").read_text())
+    direct = [name for name in about["project"]["dependencies"] if "==" in name]
+    pins = [*direct, *about["tool"]["uv"].get("constraint-dependencies", [])]
+    lines = [
+        "# Generated from pyproject.toml by python -m memorization.maintenance",
+        "channels: [conda-forge, nodefaults]",
+    ]
+    lines += ["dependencies:", "  - python=3.11", "  - pip", "  - pip:"]
+    return "\n".join([*lines, *(f"      - {json.dumps(pin)}" for pin in pins)]) + "\n"
+
+
+def pins(project: str) -> list[str]:
+    """name==version (; marker) of every package that uv resolves for a project, transitive ones too, without addresses."""
+    exported = subprocess.run(
+        ["uv", "export", "--quiet", "--project", str(ROOT / project), "--all-groups", "--no-hashes", "--no-header",
+         "--no-annotate", "--no-emit-project"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = (
+        re.match(r"^([A-Za-z0-9._-]+)==([^ ;+]+)[^ ;]*(\s*;.*)?$", line) for line in exported.splitlines()
+    )
+    # torch is pinned by the project, and what it links against (CUDA, triton) by torch itself.
+    own = re.compile(r"^(torch|triton|nvidia-.*|cuda-.*)$")
+    kept = (match for match in found if match and not own.match(match[1].lower()))
+    return sorted({f"{match[1].lower()}=={match[2]}{match[3] or ''}" for match in kept})
+
+
+def with_pins(project: str, wanted: list[str]) -> str:
+    """The project's pyproject.toml with its constraint-dependencies replaced."""
+    text = (ROOT / project / "pyproject.toml").read_text()
+    block = "constraint-dependencies = [\n" + "".join(f'    "{pin}",\n' for pin in wanted) + "]\n"
+    pattern = re.compile(r"^constraint-dependencies = \[\n.*?^\]\n", re.MULTILINE | re.DOTALL)
+    if pattern.search(text):
+        return pattern.sub(lambda _: block, text)
+    return text.replace("[tool.uv]\n", f"[tool.uv]\n{block}")
+
+
+def generated() -> dict[Path, str]:
+    """Path -> what it should hold (pins excepted: they need the network)."""
+    files: dict[Path, str] = {ROOT / "config" / "schema.json": schema()}
+    for project in PROJECTS[1:]:
+        files[ROOT / "envs" / f"{Path(project).name}.yaml"] = conda_view(project)
+    return files
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite or check; `--pins` also refreshes the pinned versions."""
+    if "--pins" in arguments:
+        for project in PROJECTS:
+            (ROOT / project / "pyproject.toml").write_text(with_pins(project, pins(project)))
+    drifted: list[Any] = [p for p, text in generated().items() if not p.exists() or p.read_text() != text]
+    for path in drifted:
+        print(path.relative_to(ROOT), "has drifted" if "--check" in arguments else "rewritten")
+        if "--check" not in arguments:
+            with atomic(path) as temporary:
+                temporary.write_text(generated()[path])
+    return 1 if drifted and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""A run on disk: the folder that training fills and that everything later reads.
+
+run.json      specification, vocabulary, canaries with their positions, data provenance, versions, hardware
+model.npz     weights with a leading replicate axis
+curves.csv    losses per epoch            (workflow/schemas/files.yaml)
+measures.csv  exposure while training
+"""
+
+import json
+import platform
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memorization import NUMERICS_VERSION, backends
+from memorization.backends.base import LanguageModel
+from memorization.canaries import CanaryFormat
+from memorization.configuration import ROOT, read_yaml, validate
+from memorization.contracts import atomic
+from memorization.data.corpora import TrainingCorpus, build_corpora
+from memorization.data.registry import lookup
+from memorization.errors import UserError
+from memorization.specs import RunSpec
+from memorization.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    directory: Path
+    spec: RunSpec
+    backend: str
+    vocabulary: Vocabulary
+    canaries: tuple[str, ...]
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, directory: Path) -> "Run":
+        """Raises UserError when `directory` is not a finished run."""
+        path = Path(directory) / "run.json"
+        if not path.exists() or not (Path(directory) / "model.npz").exists():
+            raise UserError(f"{directory}: not a finished run (no run.json and model.npz); train it first")
+        record = json.loads(path.read_text())
+        return cls(
+            directory=Path(directory),
+            spec=validate(RunSpec, record["spec"], str(path)),
+            backend=record["backend"],
+            vocabulary=Vocabulary(tuple(record["vocabulary"])),
+            canaries=tuple(c["fill"] for c in record["canaries"]),
+            record=record,
+        )
+
+    @cached_property
+    def format(self) -> CanaryFormat:
+        return CanaryFormat.parse(self.spec.canary.format)
+
+    def fills(self) -> list[np.ndarray]:
+        """The inserted fill of each replicate, int64[holes]."""
+        return [self.format.parse_fill(text) for text in self.canaries]
+
+    def models(self) -> list[LanguageModel]:
+        """One model per replicate, loaded by the run's back end."""
+        return backends.load(self.backend).load(self.directory, self.spec, self.vocabulary)
+
+
+def train(spec: RunSpec, backend: str, data: Path, directory: Path, device: str = "auto") -> None:
+    """Train every replicate of `spec` on the fetched data set in `data`; fill `directory`. Resumes if interrupted."""
+    dataset = lookup(spec.corpus.dataset, ROOT / "config" / "datasets.yaml")
+    corpora = build_corpora(spec, data, dataset, spec.replicates)
+    engine = backends.load(backend)
+    began = time.perf_counter()
+    directory.mkdir(parents=True, exist_ok=True)
+    engine.train(spec, corpora, directory, device=device)
+    provenance = json.loads((Path(data) / "provenance.json").read_text())
+    record = _record(spec, backend, corpora, provenance) | {"wall_s": round(time.perf_counter() - began, 3)}
+    with atomic(directory / "run.json") as path:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _record(
+    spec: RunSpec, backend: str, corpora: list[TrainingCorpus], provenance: dict[str, Any]
+) -> dict[str, Any]:
+    parsed = CanaryFormat.parse(spec.canary.format)
+    return {
+        "run": spec.run_id,
+        "backend": backend,
+        "numerics_version": NUMERICS_VERSION,
+        "spec": spec.model_dump(mode="json"),
+        "vocabulary": list(corpora[0].vocabulary.symbols),
+        "characters": {part: len(getattr(corpora[0], part)) for part in ("train", "validation", "test")},
+        "canaries": [
+            {
+                "replicate": k,
+                "fill": parsed.fill_text(corpus.canary.fill),
+                "text": corpus.canary.text,
+                "positions": corpus.canary.positions.tolist(),
+            }
+            for k, corpus in enumerate(corpora)
+        ],
+        "data": provenance,
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and commit, for the record. Holds no path and no host name."""
+    packages = ("torch", "tensorflow", "tensorflow-privacy", "opacus", "numpy", "scipy", "snakemake")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "cpu": _cpu(),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, with "+" when the tree differs from it; "unknown" outside git."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return (head + ("+" if git("status", "--porcelain") else "")) if head else "unknown"
+    except FileNotFoundError:
+        return "unknown"
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        return found.group(1).strip() if found else platform.processor()
+    except OSError:
+        return platform.processor()
+
+
+def read_spec(path: Path) -> RunSpec:
+    """A RunSpec from a JSON or YAML file. Raises UserError naming the file and the key."""
+    return validate(RunSpec, read_yaml(path), str(path))

@@ -1,0 +1,146 @@
+"""The tree of partial fills that every walk and search goes through (Secret Sharer §6; brief 4.7).
+
+A canary's text after its fixed prefix is a row of *slots*. A hole is a slot with b symbols, a fixed character between
+or after the holes a slot with one, so formats with and without interleaved text are the same tree. A node at depth d
+has chosen the first d slots; an edge costs -log2 Pr(token | everything before it) >= 0 under the full softmax; a leaf
+has chosen all S slots. Only nodes of depth 0..S-1 are ever fed to the model: a leaf's last edge is read off its
+parent's softmax. Expanding one node is one model step; the root's is the call of `start`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import log2, prod
+
+import numpy as np
+
+from memorization.backends.base import LanguageModel, State
+from memorization.canaries import TokenFormat
+from memorization.errors import UserError
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One model's tree of one format.
+
+    slots             per slot int64[b]: the token ids that may stand there
+    holes             int64[L]: which slots are holes
+    prefix_cost_bits  cost of the fixed text before the first hole, the same for every fill
+    root              State of 1 after the prefix
+    root_edges        float64[1, b_0]: bits of the first slot's symbols
+    """
+
+    model: LanguageModel
+    slots: tuple[np.ndarray, ...]
+    holes: np.ndarray
+    prefix_cost_bits: float
+    root: State
+    root_edges: np.ndarray
+
+    @classmethod
+    def plant(cls, model: LanguageModel, tokens: TokenFormat) -> "Tree":
+        """Read the prefix once. Raises UserError when the model gives no finite probability there."""
+        slots: list[np.ndarray] = []
+        holes = []
+        for hole, after in zip(tokens.holes, tokens.after, strict=True):
+            holes.append(len(slots))
+            slots += [np.asarray(hole), *(np.array([t]) for t in after)]
+        log2_probabilities, root = model.start(tokens.prefix)
+        if not np.isfinite(log2_probabilities).any():
+            raise UserError(
+                "model: its probabilities after the canary's prefix are not finite; training diverged?"
+            )
+        prefix_cost = float(model.log_perplexity(tokens.prefix[None])[0]) if len(tokens.prefix) > 1 else 0.0
+        edges = -np.asarray(log2_probabilities, dtype=np.float64)[:, slots[0]]
+        return cls(model, tuple(slots), np.array(holes), prefix_cost, root, edges)
+
+    @property
+    def depth(self) -> int:
+        """S, the number of slots."""
+        return len(self.slots)
+
+    @cached_property
+    def leaves_below(self) -> list[int]:
+        """leaves_below[d]: leaves under a node of depth d, d = 0..S. Python integers: 26**16 fits no int64."""
+        return [prod(len(s) for s in self.slots[d:]) for d in range(self.depth + 1)]
+
+    @property
+    def size(self) -> int:
+        """|R|."""
+        return self.leaves_below[0]
+
+    @property
+    def space_bits(self) -> float:
+        """log2|R|."""
+        return log2(self.size)
+
+    @property
+    def full_steps(self) -> int:
+        """Model steps of a walk without pruning: the nodes of depth 0..S-1 (111,111,111 for nine digits)."""
+        return sum(self.size // below for below in self.leaves_below[:-1])
+
+    def step(self, state: State, symbols: np.ndarray, depth: int) -> tuple[np.ndarray, State]:
+        """Feed slot `depth - 1`'s int[n] symbols: (float64[n, b] bits of slot `depth`'s symbols, State of n)."""
+        log2_probabilities, state = self.model.step(
+            state, self.slots[depth - 1][symbols], columns=self.slots[depth]
+        )
+        return np.negative(log2_probabilities, dtype=np.float64), state
+
+    def paths(self, fills: np.ndarray) -> np.ndarray:
+        """uint8[n, S] symbols per slot of int[n, L] fills; fixed slots hold 0."""
+        fills = np.atleast_2d(fills)
+        paths = np.zeros((len(fills), self.depth), dtype=np.uint8)
+        paths[:, self.holes] = fills
+        return paths
+
+    def fills(self, paths: np.ndarray) -> np.ndarray:
+        """int64[n, L] fills of uint8[n, S] paths."""
+        return paths[:, self.holes].astype(np.int64)
+
+
+def path_states(tree: Tree, paths: np.ndarray) -> tuple[np.ndarray, State, np.ndarray, np.ndarray, int]:
+    """Read uint8[n, d] `paths`, d >= 0, in lexicographic order, feeding every distinct prefix once.
+
+    Returns (cost float64[n], State of the m distinct prefixes of length d - 1, node int[n] into it, edges
+    float64[m, b_{d-1}], model steps). The last symbol is read off, not fed. For d = 0 the State is the root's.
+    """
+    count = len(paths)
+    cost, node = np.zeros(count), np.zeros(count, dtype=np.int64)
+    state, edges, steps = tree.root, tree.root_edges, 0
+    fresh = np.zeros(count, dtype=bool)
+    fresh[:1] = True
+    for depth in range(paths.shape[1]):
+        if depth:
+            leads = np.flatnonzero(fresh)
+            edges, state = tree.step(state.take(node[leads]), paths[leads, depth - 1], depth)
+            node = np.cumsum(fresh) - 1
+            steps += len(leads)
+        cost += edges[node, paths[:, depth]]
+        fresh[1:] |= paths[1:, depth] != paths[:-1, depth]
+    return cost, state, node, edges, steps
+
+
+def score(tree: Tree, fills: np.ndarray, chunk: int = 2048) -> tuple[np.ndarray, int]:
+    """(float64[n] costs in bits of int[n, L] fills, model steps), at most `chunk` states at a time.
+
+    Fills are sorted, so that those which begin alike share the steps of their common prefix: 65,536 random nine-digit
+    fills take about half the steps of eight each.
+    """
+    paths = tree.paths(fills)
+    order = np.lexsort(paths.T[::-1])
+    costs, steps = np.empty(len(paths)), 0
+    for begin in range(0, len(order), chunk):
+        rows = order[begin : begin + chunk]
+        costs[rows], _, _, _, used = path_states(tree, paths[rows])
+        steps += used
+    return costs, steps
+
+
+def fill_costs(
+    model: LanguageModel, tokens: TokenFormat, fills: np.ndarray, chunk: int = 2048
+) -> tuple[float, np.ndarray]:
+    """(prefix_cost_bits, float64[n] bits of holes and everything after the first hole) of int[n, L] fills.
+
+    Secret Sharer Definition 1, split at the first hole: their sum is `model.log_perplexity` of the whole lines.
+    """
+    tree = Tree.plant(model, tokens)
+    return tree.prefix_cost_bits, score(tree, fills, chunk)[0]

@@ -1,0 +1,204 @@
+"""What is run: frozen, strict specifications, and how figures.yaml expands into them.
+
+`defaults -> base -> grid -> scale caps -> RunSpec`; a run's id is a hash of its canonical JSON, so two figures that
+ask for the same model train it once. Nothing here reads data or imports a back end: expansion is pure and fast.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from memorization import NUMERICS_VERSION
+from memorization.canaries import CanaryFormat
+
+NINE_DIGITS = "the random number is " + "{d}" * 9
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Unknown keys and silently converted types are errors (YAML reads 1e-3 as text: write 1.0e-3)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CorpusSpec(Strict):
+    """The text a model is trained on."""
+
+    dataset: str = Field("ptb", description="A key of config/datasets.yaml.")
+    fraction: Fraction = Field(1.0, description="Leading share of the training file, cut at a line end.")
+    evaluation_characters: Positive = Field(
+        400_000, description="At most this many leading characters of the validation and of the test file."
+    )
+
+
+class CanarySpec(Strict):
+    """What is inserted, how often and where. Each replicate draws its own fill unless `fill` is given."""
+
+    format: str = Field(NINE_DIGITS, description="Text with holes: {d} a digit, {l} a letter a-z.")
+    fill: str | None = Field(
+        None, description="A fixed fill, e.g. '281265017'; null draws one per replicate."
+    )
+    insertions: Count = Field(1, description="How many times the canary is inserted; 0 gives a control run.")
+    position: Literal["uniform", "start"] = Field(
+        "uniform", description="A line of its own: uniformly random among line ends, or the first lines."
+    )
+
+    @model_validator(mode="after")
+    def _parses(self) -> "CanarySpec":
+        from memorization.errors import UserError
+
+        try:
+            parsed = CanaryFormat.parse(self.format)
+            if self.fill is not None:
+                parsed.parse_fill(self.fill)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class ModelSpec(Strict):
+    """Architecture. Weights have nn.LSTM's names and shapes."""
+
+    architecture: Literal["lstm"] = "lstm"
+    layers: Positive = 2
+    units: Positive = 200
+    embedding: Positive = Field(154, description="Width of the trained embedding.")
+
+
+class TrainingSpec(Strict):
+    """Optimisation. The window is the unit of training: each starts from a zero state."""
+
+    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    batch_size: Positive = 128
+    sequence_length: Annotated[int, Field(ge=2)] = 100
+    epochs: Annotated[float, Field(gt=0)] = 20.0
+    shuffle: bool = True
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(5.0, description="Global norm per replicate.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="On each layer's input but the first's."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    keep: Literal["final", "best_validation"] = "best_validation"
+    patience: Positive | None = Field(
+        None,
+        description="Epochs without a better validation loss before a replicate stops; null runs all epochs.",
+    )
+
+
+class MeasureSpec(Strict):
+    """Exposure measured while training (Figs 7 and 8)."""
+
+    every: Literal["none", "epoch", "batch"] = "none"
+    references: Positive = Field(
+        2_000, description="Uniform fills for the sampled and skew-normal estimates."
+    )
+    controls: Count = Field(20, description="Fills that were not inserted: the null band.")
+    exact_steps: Count = Field(
+        0, description="Model steps that an exact rank may cost per measurement; 0: none."
+    )
+
+
+class RunSpec(Strict):
+    """One cell: `replicates` models that differ only in their random streams, trained together."""
+
+    corpus: CorpusSpec = CorpusSpec()
+    canary: CanarySpec = CanarySpec()
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    measure: MeasureSpec = MeasureSpec()
+    replicates: Positive = 10
+    seed: Count = 0
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hex digits of the SHA-256 of the canonical JSON and the numerics version."""
+        return digest(self, NUMERICS_VERSION)
+
+
+class AttackSpec(Strict):
+    """What is asked of every finished model: scores, exposure three ways, extraction."""
+
+    references: Positive = Field(65_536, description="Uniform fills, the inserted one excluded.")
+    controls: Count = Field(
+        100, description="Fills that were not inserted, ranked among the references: the null."
+    )
+    exact_steps: Positive = Field(2_000_000, description="Largest pruned or full walk, in model steps.")
+    bootstrap: Count = Field(200, description="Resamples for the skew-normal interval and the K-S p-value.")
+    extraction: tuple[Literal["shortest_path", "beam", "sampling", "greedy", "brute_force"], ...] = Field(
+        ("shortest_path",), strict=False, description="Searches to run on the inserted canary's format."
+    )
+    extraction_steps: Positive = Field(
+        2_000_000, description="Model steps a search may take before it gives up."
+    )
+    search_batch: Positive = Field(512, description="Prefixes expanded per model call.")
+    top: Count = Field(0, description="List the k most likely fills exactly (Table 1); 0: none.")
+    histogram_bins: Count = Field(0, description="Histogram of the reference costs (Fig 2); 0: none.")
+
+    @property
+    def attack_id(self) -> str:
+        """Twelve hex digits, as `RunSpec.run_id`."""
+        return digest(self, NUMERICS_VERSION)
+
+
+class ClaimSpec(Strict):
+    """One claim of the paper and the statistical test that decides it."""
+
+    id: str
+    statement: str
+    test: str = Field(description="A function of claims.TESTS.")
+    parameters: dict[str, Any] = {}
+    paper: str = Field(description="The paper's value, as text, with its confidence mark.")
+    scales: tuple[str, ...] = Field(("reduced", "paper"), strict=False, description="Where it can be tested.")
+
+
+class ScaleOverride(Strict):
+    """What one figure narrows at one scale: caps on numbers, a subset of its grid, or its first cells."""
+
+    caps: dict[str, float | int] = {}
+    grid: dict[str, list[Any]] = {}
+    cells: Positive | None = None
+
+
+class FigureSpec(Strict):
+    """One block of figures.yaml."""
+
+    title: str
+    kind: Literal["figure", "table"] = "figure"
+    backends: tuple[str, ...] = Field(("torch",), strict=False)
+    base: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
+    cells: list[dict[str, Any]] = Field(
+        [], description="Explicit cells instead of a grid: dotted key -> value."
+    )
+    attack: dict[str, Any] | None = None
+    sources: tuple[
+        Literal["curves", "measures", "exposure", "extraction", "top", "histogram", "fit", "static"], ...
+    ] = Field(strict=False, description="The result files whose rows make the figure's table.")
+    claims: tuple[ClaimSpec, ...] = Field((), strict=False)
+    scales: dict[str, ScaleOverride] = {}
+
+
+class ScaleSpec(Strict):
+    """config/scales/<scale>.yaml: caps that every spec goes through. They only shrink numbers."""
+
+    description: str
+    on_missing: Literal["standin", "error"] = Field(
+        description="When neither mirror nor network has the data."
+    )
+    caps: dict[str, float | int] = {}
+
+
+def canonical_json(spec: BaseModel) -> str:
+    """Sorted keys, no spaces, every field present: the text that is hashed and stored."""
+    return json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def digest(spec: BaseModel, version: int) -> str:
+    """Twelve hex digits identifying `spec` under a numerics version."""
+    return hashlib.sha256(f"{version}:{canonical_json(spec)}".encode()).hexdigest()[:12]

@@ -1,0 +1,72 @@
+"""Tidy tables: the rows of a figure's sources over all its cells, one row per point, each with its provenance."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from memorization import contracts, toy_tree
+
+RUN_SOURCES = ("curves", "measures")
+"""Written by training; every other source but `static` is written by an attack."""
+
+STATIC = {"fig09_search_tree": toy_tree.rows}
+"""Figures that need no training: key -> function giving the rows of source `static`."""
+
+
+def source_path(results: str, cell: dict[str, Any], source: str) -> Path:
+    """Where one source of one cell lies. `cell` holds backend, run and attack (ids)."""
+    run = Path(results) / "runs" / cell["backend"] / cell["run"]
+    return run if source in RUN_SOURCES else run / "attacks" / cell["attack"]
+
+
+def build(
+    figure: str, scale: str, sources: Sequence[str], cells: Sequence[dict[str, Any]], results: str
+) -> pd.DataFrame:
+    """The figure's table.
+
+    cells: per cell {"backend", "run", "attack", "varied": {dotted key: value}}. Columns: source, the contract's
+    columns of every source (empty where a source lacks them), the varied keys, and figure, scale, run, backend,
+    dataset, data_source, replicates.
+    """
+    frames = []
+    if "static" in sources:
+        static = STATIC[figure]()
+        frames.append(static.assign(source="static", backend="none", dataset="none", data_source="none"))
+    for cell in cells:
+        run = source_path(results, cell, "curves")
+        record = json.loads((run / "run.json").read_text())
+        about = {
+            **cell["varied"],
+            "run": cell["run"],
+            "backend": cell["backend"],
+            "dataset": record["data"]["dataset"],
+            "data_source": record["data"]["source"],
+            "replicates": record["spec"]["replicates"],
+        }
+        for source in sources:
+            if source != "static":
+                rows = contracts.read(source, source_path(results, cell, source))
+                frames.append(rows.assign(source=source, **about))
+    filled = [f.dropna(axis=1, how="all") for f in frames if len(f)]
+    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["source"])
+    table = table.assign(figure=figure, scale=scale)
+    first = ["figure", "scale", "source", "backend", "run", "dataset", "data_source", "replicates"]
+    first = [c for c in first if c in table]
+    return table[first + [c for c in table if c not in first]]
+
+
+TEXT = ("fill", "best_fill", "run", "node", "parent", "symbol")
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table written by `build`: fills and run ids stay text ("007" is not 7)."""
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), low_memory=False)
+
+
+def write(table: pd.DataFrame, path: str | Path) -> None:
+    """Write atomically; ten significant digits."""
+    with contracts.atomic(Path(path)) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.10g")

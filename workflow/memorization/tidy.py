@@ -1,0 +1,154 @@
+"""The tidy table of a figure and the papers' values: the rows of each source, of each model, of each method.
+
+A model is one replicate of one run: (backend, run, replicate). A seed is (seed, replicate): models of
+different cells that share it share their random streams, so it is the seed that is independent, not the model
+(brief §7, trap 8).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from memorization import contracts
+
+STATIC = {
+    "series": "str",
+    "node": "str",
+    "parent": "str",
+    "symbol": "str",
+    "probability": "float",
+    "path_probability": "float",
+    "log_perplexity_bits": "float",
+    "is_leaf": "bool",
+    "on_best_path": "bool",
+    "on_greedy_path": "bool",
+}
+"""Columns of `static` rows, which no run writes (Fig 9's tree)."""
+MODEL = ["backend", "run", "replicate"]
+REFERENCE = ("figure", "series", "label", "x", "y", "x_unit", "y_unit", "mark", "reading_error", "note")
+_BOOLEANS = {True: True, False: False, "True": True, "False": False, "true": True, "false": False}
+
+
+def kinds(source: str) -> dict[str, str]:
+    """Column -> int | float | bool | str for the rows of `source`."""
+    return STATIC if source == "static" else contracts.columns(source)
+
+
+def read_reference(path: Path, figure: str | None = None) -> pd.DataFrame:
+    """The papers' own values, all of them or one figure's. Labels are text."""
+    numeric = {"x", "y", "reading_error"}
+    frame = pd.read_csv(path, dtype={c: float if c in numeric else str for c in REFERENCE})
+    return frame if figure is None else frame[frame.figure == figure].reset_index(drop=True)
+
+
+def rows(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The rows of `source` with their own types again, without the columns that only other sources fill.
+     Every column of the source's contract is present, even where it is empty. Raises ValueError when a text
+    column was read as numbers (use `tables.read`) or a boolean one has gaps.
+    """
+    frame = table[table["source"] == source].reset_index(drop=True)
+    wanted = kinds(source)
+    frame = frame[[c for c in frame if c in wanted or not frame[c].isna().all()]].copy()
+    for column, kind in wanted.items():
+        if column not in frame:
+            frame[column] = np.nan
+        frame[column] = _typed(frame[column], kind)
+    if "replicate" in frame and len(frame):
+        frame["replicate"] = frame["replicate"].astype("int64")
+    return frame
+
+
+def _typed(values: pd.Series, kind: str) -> pd.Series:
+    if kind == "str":
+        if values.dtype.kind in "iuf" and values.notna().any():
+            raise ValueError(f"column {values.name} holds text but was read as numbers: use tables.read")
+        return values.astype(object).where(values.notna(), "")
+    if kind == "bool":
+        mapped = values.map(_BOOLEANS)
+        if mapped.isna().any():
+            raise ValueError(
+                f"column {values.name}: expected True or False, found {values[mapped.isna()].iloc[0]!r}"
+            )
+        return mapped.astype(bool)
+    numbers = pd.to_numeric(values)
+    return numbers.astype("int64") if kind == "int" and numbers.notna().all() else numbers.astype("float64")
+
+
+def seeds(frame: pd.DataFrame) -> pd.Series:
+    """What is statistically independent: text "seed/replicate" for every row."""
+    seed = frame["seed"] if "seed" in frame else pd.Series(0, index=frame.index)
+    return pd.to_numeric(seed).fillna(0).astype(int).astype(str) + "/" + frame["replicate"].astype(str)
+
+
+def count_models(table: pd.DataFrame) -> int:
+    """How many models (replicates of runs) the table's rows come from."""
+    return len(table.dropna(subset=["replicate"])[MODEL].drop_duplicates()) if "replicate" in table else 0
+
+
+def points(frame: pd.DataFrame, method: str, kind: str = "inserted") -> pd.DataFrame:
+    """Exposure rows of one method and kind of canary. Of `exact`, only those whose walk was finished."""
+    chosen = frame[(frame["method"] == method) & (frame["kind"] == kind)]
+    return chosen[chosen["algorithm"] != "bounds"] if method == "exact" else chosen
+
+
+def trials(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per model with a shortest-path search: Figs 10 and 11.
+
+    Columns beside backend, run, replicate:
+    seed; extracted, provable, decided (bool: success or failure is certain); exact, rank, rank_low,
+    rank_high, exact_low, exact_high, skew_normal, extrapolated (NaN where not measured); space_bits; queries
+    and `bound`.
+
+    `queries` is what Dijkstra, one prefix at a time, would pop before it returns the canary: the
+    sequential-equivalent count where the canary is the best leaf; else the prefixes of the exact pruned walk
+    (all that are no dearer than the canary); else the sequential-equivalent count so far, and then `bound`
+    says that it is only a lower bound.
+    """
+    search = rows(table, "extraction")
+    search = search[search["algorithm"] == "shortest_path"]
+    frame = search[[*MODEL, "extracted", "provable", "sequential_equivalent"]].assign(seed=seeds(search))
+    exposure = rows(table, "exposure")
+    inserted = exposure[exposure["kind"] == "inserted"]
+    exact = inserted[inserted["method"] == "exact"].rename(columns={
+        "exposure_low_bits": "exact_low", "exposure_high_bits": "exact_high"})  # fmt: skip
+    exact["exact"] = exact["exposure_bits"].where(exact["algorithm"] != "bounds")
+    columns = [
+        "exact",
+        "rank",
+        "rank_low",
+        "rank_high",
+        "exact_low",
+        "exact_high",
+        "algorithm",
+        "model_steps",
+    ]
+    frame = frame.merge(exact[[*MODEL, *columns]], on=MODEL, how="left")
+    skew = inserted[inserted["method"] == "skew_normal"].rename(columns={"exposure_bits": "skew_normal"})
+    frame = frame.merge(skew[[*MODEL, "skew_normal", "extrapolated"]], on=MODEL, how="left")
+    frame["space_bits"] = inserted["space_bits"].max() if len(inserted) else np.nan
+    frame["decided"] = frame["extracted"] | frame["provable"] | (frame["rank_low"] > 1)
+    walked = ~frame["extracted"] & (frame["algorithm"] == "pruned_walk")
+    frame["bound"] = ~frame["extracted"] & ~walked
+    frame["queries"] = frame["sequential_equivalent"].where(~walked, frame["model_steps"]).astype(float)
+    return frame
+
+
+def full_walk(space_bits: float) -> float:
+    """Prefixes of a space of digits, (10^L - 1) / 9: 111,111,111 for nine digits (brief §4.7)."""
+    return (2.0**space_bits - 1) / 9
+
+
+def gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Per model: `gap_bits`, the cheapest other fill's cost minus the canary's; negative where it is not the
+    best.
+    """
+    top = rows(table, "top")
+    exposure = rows(table, "exposure")
+    cost = exposure[exposure["kind"] == "inserted"].groupby(MODEL)["cost_bits"].first()
+    listed = top[top["is_canary"]].groupby(MODEL)["cost_bits"].first()
+    other = top[~top["is_canary"]].groupby(MODEL)["cost_bits"].min()
+    gap = (other - listed.combine_first(cost)).rename("gap_bits").dropna().reset_index()
+    best = top[top["is_canary"] & (top["position"] == 1)][MODEL].assign(first=True)
+    gap = gap.merge(best, on=MODEL, how="left")
+    return gap.assign(first=gap["first"].eq(True))

@@ -1,0 +1,109 @@
+"""Weights as NumPy arrays: names, shapes, initial values and the model.npz file that every back end reads.
+
+Names and shapes are those of a PyTorch module with `embedding = nn.Embedding(V, E)`, `lstm = nn.LSTM(E, H, layers)` and
+`output = nn.Linear(H, V)`; gate order i, f, g, o. In model.npz every array has a leading replicate axis.
+"""
+
+import errno
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memorization.contracts import atomic
+from memorization.errors import UserError
+from memorization.specs import ModelSpec
+
+FILE = "model.npz"
+
+Weights = dict[str, np.ndarray]
+
+
+def shapes(model: ModelSpec, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """Array name -> shape of one replicate, in the order in which initial values are drawn."""
+    units = model.units
+    result: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, model.embedding)}
+    for layer in range(model.layers):
+        width = units if layer else model.embedding
+        result[f"lstm.weight_ih_l{layer}"] = (4 * units, width)
+        result[f"lstm.weight_hh_l{layer}"] = (4 * units, units)
+        result[f"lstm.bias_ih_l{layer}"] = (4 * units,)
+        result[f"lstm.bias_hh_l{layer}"] = (4 * units,)
+    return result | {"output.weight": (vocabulary_size, units), "output.bias": (vocabulary_size,)}
+
+
+def layer_count(names: Mapping[str, object]) -> int:
+    """Number of LSTM layers in a set of weights."""
+    return sum(name.startswith("lstm.weight_hh_l") for name in names)
+
+
+def trained(name: str) -> bool:
+    """Whether an array is trained: all but bias_hh.
+
+    nn.LSTM adds two bias vectors, of which only the sum matters. The paper's parameter count (Table 4: about 620K for
+    a 2x200 LSTM) fits one vector per gate, so bias_hh stays zero and is kept only for nn.LSTM's sake.
+    """
+    return not re.fullmatch(r"lstm\.bias_hh_l\d+", name)
+
+
+def parameter_count(model: ModelSpec, vocabulary_size: int) -> int:
+    """Trained numbers of one model (622,550 for 2x200 units, embedding 154, 50 characters)."""
+    sizes = shapes(model, vocabulary_size)
+    return sum(int(np.prod(shape)) for name, shape in sizes.items() if trained(name))
+
+
+def initial_weights(model: ModelSpec, vocabulary_size: int, rng: np.random.Generator) -> Weights:
+    """One replicate's float32 arrays before training, with PyTorch's default distributions drawn from `rng`.
+
+    nn.Embedding: N(0, 1). nn.LSTM and nn.Linear(H, V): uniform within 1/sqrt(H). bias_hh: zero (see `trained`).
+    """
+    bound = model.units**-0.5
+
+    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if not trained(name):
+            return np.zeros(shape, dtype=np.float32)
+        if name == "embedding.weight":
+            return rng.standard_normal(shape, dtype=np.float32)
+        return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+    return {name: draw(name, shape) for name, shape in shapes(model, vocabulary_size).items()}
+
+
+def stack(replicates: Sequence[Weights]) -> Weights:
+    """Arrays with a leading replicate axis."""
+    return {name: np.stack([weights[name] for weights in replicates]) for name in replicates[0]}
+
+
+def save(weights: Weights, directory: Path) -> None:
+    """Write directory/model.npz atomically. Raises UserError when the disk is full."""
+    try:
+        with atomic(Path(directory) / FILE) as path, path.open("wb") as file:
+            np.savez(file, **weights)
+    except OSError as error:
+        raise disk_error(error, Path(directory) / FILE) from error
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """A UserError for a full disk or exceeded quota; any other error unchanged."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path}: the disk is full or its quota used up: free some space and run the same command again")
+    return error
+
+
+def load(directory: Path, model: ModelSpec, vocabulary_size: int) -> Weights:
+    """The arrays of directory/model.npz, [R, ...]. Raises UserError if they are missing, damaged or of another model."""
+    path = Path(directory) / FILE
+    try:
+        with np.load(path) as archive:
+            weights = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no trained model here: run `train` first") from None
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise UserError(f"{path}: damaged ({error}): delete it and train again") from None
+    found = {name: array.shape[1:] for name, array in weights.items()}
+    wanted = shapes(model, vocabulary_size)
+    if found != wanted:
+        names = sorted(set(found.items()) ^ set(wanted.items()))
+        raise UserError(f"{path}: arrays do not fit the run's spec, e.g. {names[0][0]}: delete it and train again")
+    return weights

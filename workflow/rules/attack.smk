@@ -1,0 +1,39 @@
+# Scores, exposure and extraction of a finished run: one job per run, so the back end is imported once.
+
+
+rule attack:
+    input:
+        model="<results>/runs/{backend}/{run}/model.npz",
+        record="<results>/runs/{backend}/{run}/run.json",
+        environment=environment_of,
+    output:
+        spec="<results>/runs/{backend}/{run}/attacks/{attack}/spec.json",
+        exposure="<results>/runs/{backend}/{run}/attacks/{attack}/exposure.csv",
+        extraction="<results>/runs/{backend}/{run}/attacks/{attack}/extraction.csv",
+        top="<results>/runs/{backend}/{run}/attacks/{attack}/top.csv",
+        histogram="<results>/runs/{backend}/{run}/attacks/{attack}/histogram.csv",
+        fit="<results>/runs/{backend}/{run}/attacks/{attack}/fit.csv",
+    log:
+        "<logs>/attack/{backend}-{run}-{attack}.log",
+    benchmark:
+        "<benchmarks>/attack/{backend}-{run}-{attack}.tsv"
+    conda:
+        "../../envs/{backend}.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="4h",
+    params:
+        python=python_of,
+        spec=lambda wildcards: canonical_json(PLAN.attacks[wildcards.attack]),
+        run=subpath(input.model, parent=True),
+        folder=subpath(output.spec, parent=True),
+    message:
+        "Attacking run {wildcards.run} on {wildcards.backend}"
+    shell:
+        "printf '%s\\n' {params.spec:q} > {output.spec} 2> {log} &&"
+        " OMP_NUM_THREADS={threads} PYTHONPATH=workflow {params.python} -m memorization attack"
+        " --run {params.run}"
+        " --spec {output.spec}"
+        " --to {params.folder}"
+        " >> {log} 2>&1"

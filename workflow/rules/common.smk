@@ -1,0 +1,79 @@
+# Configuration and plan: parsed and checked before anything runs. Logic lives in the package, not here.
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+
+from memorization.configuration import load_config
+from memorization.errors import UserError
+from memorization.expansion import code_digest, dataset_names, expand
+from memorization.specs import canonical_json
+from snakemake.exceptions import WorkflowError
+
+try:
+    PLAN = expand(load_config(config), dataset_names())
+except UserError as error:
+    raise WorkflowError(str(error))
+
+PUBLISHED = PLAN.config.tables == "published"
+CODE = code_digest()
+
+
+wildcard_constraints:
+    backend="[a-z]+",
+    run="[0-9a-f]{12}",
+    attack="[0-9a-f]{12}",
+    paper="[a-z_]+",
+    figure="[a-z0-9_]+",
+
+
+def python_of(wildcards):
+    """The interpreter of a back end, as written in the command."""
+    if PLAN.config.software == "ambient":
+        return "python"
+    return f"envs/{wildcards.backend}/.venv/bin/python"
+
+
+def environment_of(wildcards):
+    """The marker of a built environment; ancient, so that a rebuilt environment retrains nothing."""
+    if PLAN.config.software == "ambient":
+        return []
+    return ancient(f"envs/{wildcards.backend}/.venv/versions.txt")
+
+
+def figure_of(wildcards):
+    return PLAN.figures[wildcards.paper, wildcards.figure]
+
+
+def cells_of(wildcards):
+    """The figure's cells as JSON text: what `tables.build` needs of each."""
+    return json.dumps(
+        [
+            {
+                "backend": cell.backend,
+                "run": cell.run.run_id,
+                "attack": cell.attack.attack_id if cell.attack else None,
+                "varied": cell.varied,
+            }
+            for cell in figure_of(wildcards).cells
+        ]
+    )
+
+
+def table_inputs(wildcards):
+    """Every file that the figure's table is made of."""
+    files = []
+    for cell in figure_of(wildcards).cells:
+        run = f"{RESULTS}/runs/{cell.backend}/{cell.run.run_id}"
+        files.append(f"{run}/run.json")
+        for source in figure_of(wildcards).spec.sources:
+            in_run = source in ("curves", "measures")
+            files.append(f"{run}/{source}.csv" if in_run else f"{run}/attacks/{cell.attack.attack_id}/{source}.csv")
+    return files
+
+
+def table_of(wildcards):
+    """This machine's table, or the committed one: different files, so that published mode trains nothing."""
+    folder = "paper_figures/published" if PUBLISHED else f"{RESULTS}/tables"
+    return f"{folder}/{wildcards.paper}/{wildcards.figure}.csv"

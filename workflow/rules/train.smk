@@ -1,0 +1,55 @@
+# Training: one job trains all replicates of a cell.
+
+
+rule specify:
+    output:
+        "<results>/runs/{backend}/{run}/spec.json",
+    log:
+        "<logs>/specify/{backend}-{run}.log",
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        spec=lambda wildcards: canonical_json(PLAN.runs[wildcards.run]),
+    message:
+        "Writing the specification of run {wildcards.run}"
+    shell:
+        "printf '%s\\n' {params.spec:q} > {output} 2> {log}"
+
+
+rule train:
+    input:
+        spec="<results>/runs/{backend}/{run}/spec.json",
+        data=lambda wildcards: f"<results>/data/{PLAN.runs[wildcards.run].corpus.dataset}/provenance.json",
+        environment=environment_of,
+    output:
+        model="<results>/runs/{backend}/{run}/model.npz",
+        curves="<results>/runs/{backend}/{run}/curves.csv",
+        measures="<results>/runs/{backend}/{run}/measures.csv",
+        record="<results>/runs/{backend}/{run}/run.json",
+    log:
+        "<logs>/train/{backend}-{run}.log",
+    benchmark:
+        "<benchmarks>/train/{backend}-{run}.tsv"
+    conda:
+        "../../envs/{backend}.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="12h",
+        gpu=1 if PLAN.config.device == "cuda" else 0,
+    params:
+        python=python_of,
+        data=subpath(input.data, parent=True),
+        folder=subpath(output.model, parent=True),
+        device=PLAN.config.device,
+    message:
+        "Training run {wildcards.run} on {wildcards.backend}"
+    shell:
+        "OMP_NUM_THREADS={threads} PYTHONPATH=workflow {params.python} -m memorization train"
+        " --backend {wildcards.backend}"
+        " --spec {input.spec}"
+        " --data {params.data}"
+        " --run {params.folder}"
+        " --device {params.device}"
+        " > {log} 2>&1"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Build a back end's environment with uv, at the pinned versions, and record every version in it.
+# usage: environment.sh envs/<backend> <file for the versions, relative to the project>
+# UV_TORCH_BACKEND=cpu (or cu126, auto, …) chooses PyTorch's build; UV_FIND_LINKS=<folder> takes wheels that lie there.
+set -euo pipefail
+cd "$1"
+# Where pip is configured with a wheel house, use it: a CPU build that lies there spares several GB of CUDA.
+if [ -z "${UV_FIND_LINKS:-}" ]; then
+    links=$(python3 -m pip config get global.find-links 2>/dev/null || true)
+    if [ -n "$links" ]; then export UV_FIND_LINKS="$links"; fi
+fi
+unset VIRTUAL_ENV
+uv venv --allow-existing --python ">=3.11" .venv
+# uv reads the pins (tool.uv.constraint-dependencies) from the project it stands in.
+uv pip install --python .venv/bin/python --compile-bytecode -r pyproject.toml
+uv pip freeze --python .venv/bin/python > "$2"
