@@ -11,15 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def run(
-    command: list[str], cwd: Path, timeout: float = 600, **environment: str | None
-) -> subprocess.CompletedProcess:
+def run(command: list[str], cwd: Path, timeout: float = 600, **environment: str | None) -> subprocess.CompletedProcess:
     """A command's result, output as text; environment values of None are unset."""
     variables = {**os.environ, **environment}
     variables = {k: v for k, v in variables.items() if v is not None}
-    return subprocess.run(
-        command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def snakemake(cwd: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess:

@@ -1,4 +1,6 @@
-"""Made-up tidy tables with the shape of real ones, for the tests of claims and plots. Nothing here is a result."""
+"""Made-up tidy tables with the shape of real ones, for the tests of claims and plots. Nothing here is a
+result.
+"""
 
 import io
 
@@ -45,20 +47,20 @@ def exposures(rng, replicate: int, exposure: float, run: str = "0123456789ab", f
     ]  # fmt: skip
 
 
-def finished(figure: str, replicates: int = 5, seed: int = 0, **options) -> pd.DataFrame:
+def finished(figure: str, replicates: int = 5, seed: int = 0, sample: int = 2_000, **options) -> pd.DataFrame:
     """tab01 or fig02: exposures, top fills, histogram and fit of `replicates` well-memorised models."""
     rng = np.random.default_rng(seed)
     frames = {"exposure": [], "top": [], "histogram": [], "fit": []}
     for k in range(replicates):
         fit = stats.skewnorm(2.0 + 0.1 * k, 42 + rng.normal(0, 1), 6.0)
-        costs = np.sort(np.append(18 + np.cumsum(rng.exponential(0.5, 49)), 14.5 + rng.normal(0, 0.7)))
+        costs = np.sort(np.append(18.5 + 3.2 * np.log2(np.arange(1, 50)) / 2, 14.5 + rng.normal(0, 0.7)))
         rows = exposures(rng, k, 33 + rng.normal(), fill="281265017")
         rows[0] |= {"rank": 1, "exposure_bits": SPACE, "exposure_low_bits": SPACE, "exposure_high_bits": SPACE}
         frames["exposure"] += [{**r, "cost_bits": costs[0]} for r in rows]
         for i, cost in enumerate(costs, 1):
             fill = "281265017" if i == 1 else f"{rng.integers(10**9):09d}"
             frames["top"].append({"replicate": k, "position": i, "fill": fill, "cost_bits": cost, "is_canary": i == 1})
-        count, edges = np.histogram(fit.rvs(65_536, random_state=rng), 80)
+        count, edges = np.histogram(fit.rvs(sample, random_state=rng), 80)
         frames["histogram"] += [
             {"replicate": k, "low_bits": a, "high_bits": b, "count": int(c)}
             for a, b, c in zip(edges[:-1], edges[1:], count, strict=True)
@@ -81,7 +83,15 @@ def measures(rng, k: int, step: int, epoch: float, moment: str, holds: bool, exp
     ]
     if exact:
         bits = float(np.clip(exposure - 1, 0, SPACE))
-        out.append({**inserted, "method": "exact", "algorithm": "pruned_walk", "exposure_bits": bits, "rank": 2 ** (SPACE - bits)})
+        out.append(
+            {
+                **inserted,
+                "method": "exact",
+                "algorithm": "pruned_walk",
+                "exposure_bits": bits,
+                "rank": 2 ** (SPACE - bits),
+            }
+        )
         out.append({**inserted, "method": "importance", "exposure_bits": bits})
     return out + [
         {**common, "kind": "control", "index": i, "method": m, "exposure_bits": float(rng.exponential(1.44))}
@@ -89,7 +99,9 @@ def measures(rng, k: int, step: int, epoch: float, moment: str, holds: bool, exp
     ]  # fmt: skip
 
 
-def per_batch(replicates: int = 5, batches: int = 39, epochs: int = 3, seed: int = 0, jump=4.0, **options) -> pd.DataFrame:
+def per_batch(
+    replicates: int = 5, batches: int = 39, epochs: int = 3, seed: int = 0, jump=4.0, **options
+) -> pd.DataFrame:
     """fig07: exposure after every mini-batch; the first of each epoch holds the canary and adds `jump` bits."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -119,7 +131,9 @@ def per_epoch(replicates: int = 5, epochs: int = 40, seed: int = 0, exact: bool 
     return table("fig08_overtraining", {"curves": curves, "measures": rows}, **options)
 
 
-def searches(figure: str, models: int = 60, per_run: int = 5, seed: int = 0, low=2.0, high=42.0, **options) -> pd.DataFrame:
+def searches(
+    figure: str, models: int = 60, per_run: int = 5, seed: int = 0, low=2.0, high=42.0, **options
+) -> pd.DataFrame:
     """fig10 or fig11: one search per model; success is exact rank 1."""
     rng = np.random.default_rng(seed)
     frames = {"exposure": [], "extraction": []}
@@ -130,12 +144,17 @@ def searches(figure: str, models: int = 60, per_run: int = 5, seed: int = 0, low
         rank = found[0]["rank"]
         gave_up = rank > 2**22
         if gave_up:
-            found[0] |= {"algorithm": "bounds", "exposure_low_bits": 0.0, "exposure_high_bits": found[0]["exposure_bits"] + 3}
+            found[0] |= {
+                "algorithm": "bounds",
+                "exposure_low_bits": 0.0,
+                "exposure_high_bits": found[0]["exposure_bits"] + 3,
+            }
         frames["exposure"] += found
         frames["extraction"].append({
             "replicate": replicate, "algorithm": "shortest_path", "fill": "012345678",
             "best_fill": "" if gave_up else "012345678" if rank == 1 else "876543210", "extracted": rank == 1,
-            "provable": not gave_up, "sequential_equivalent": 2_000_000 if gave_up else int(10 ** rng.uniform(2, 5)), **key,
+            "provable": not gave_up, **key,
+            "sequential_equivalent": 2_000_000 if gave_up else int(10 ** rng.uniform(2, 5)),
         })  # fmt: skip
     return table(figure, frames, **options)
 

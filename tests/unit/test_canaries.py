@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from memorization.canaries import CONTEXT, CanaryFormat
 from memorization.errors import UserError
 from memorization.vocabulary import Vocabulary
-from scipy import stats
 
 NINE = "the random number is " + "{d}" * 9
 formats = st.lists(st.sampled_from(["{d}", "{l}", "-", " ", "ab"]), min_size=1, max_size=6).map("".join)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from scipy import stats
+
 from memorization.data.corpora import (
     build_corpora,
     build_corpus,
@@ -16,7 +18,6 @@ from memorization.data.corpora import (
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.specs import CanarySpec, CorpusSpec, RunSpec, TrainingSpec
-from scipy import stats
 
 LINES = st.lists(st.text("ab ", max_size=30), min_size=1, max_size=60)
 POSITIONS = st.sampled_from(["uniform", "start"])
@@ -25,9 +26,7 @@ POSITIONS = st.sampled_from(["uniform", "start"])
 @pytest.fixture
 def dataset():
     source = {"url": "http://127.0.0.1:9/x"}
-    files = {
-        f"{role}.txt": {"sha256": "0" * 64, "sources": [source]} for role in ("train", "validation", "test")
-    }
+    files = {f"{role}.txt": {"sha256": "0" * 64, "sources": [source]} for role in ("train", "validation", "test")}
     return DatasetSpec.model_validate(
         {
             "title": "t",
@@ -190,9 +189,7 @@ def test_build_corpus_plants_only_in_train(directory, dataset):
 
 def test_fraction_cuts_the_text_but_not_the_vocabulary(directory, dataset):
     whole = (directory / "train.txt").read_text(encoding="utf-8")
-    corpus = build_corpus(
-        spec(corpus=CorpusSpec(fraction=0.3), canary={"insertions": 0}), directory, dataset, 0
-    )
+    corpus = build_corpus(spec(corpus=CorpusSpec(fraction=0.3), canary={"insertions": 0}), directory, dataset, 0)
     kept = corpus.vocabulary.decode(corpus.train)
     assert whole.startswith(kept)
     assert kept.endswith("\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from memorization.data import download
 from memorization.data.fetch import Provenance, fetch
 from memorization.errors import UserError
@@ -306,9 +307,7 @@ def test_download_fills_what_the_mirror_lacks(place, server, mirror, tmp_path, n
     assert [record.url == "mirror" for record in provenance.files.values()] == [True, True, False]
 
 
-def test_second_address_is_used_when_the_first_is_closed_or_lacks_the_file(
-    place, server, tmp_path, no_waiting
-):
+def test_second_address_is_used_when_the_first_is_closed_or_lacks_the_file(place, server, tmp_path, no_waiting):
     def sources(name):
         return [{"url": f"{base}/{name}"} for base in (CLOSED, f"{server.url}/none", server.url)]
 
@@ -407,9 +406,7 @@ def test_archive_is_downloaded_once_and_its_members_checked(place, server, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["zip", "tgz"])
-@pytest.mark.parametrize(
-    ("member", "message"), [("d/none", "does not hold"), ("d/a.valid.txt", "has sha256")]
-)
+@pytest.mark.parametrize(("member", "message"), [("d/none", "does not hold"), ("d/a.valid.txt", "has sha256")])
 def test_wrong_member_is_an_error(place, server, no_waiting, kind, member, message):
     content = archive(kind)
     server.files = {f"/all.{kind}": content}

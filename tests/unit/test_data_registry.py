@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from memorization.data import standins
 from memorization.data.registry import lookup, registry
 from memorization.errors import UserError

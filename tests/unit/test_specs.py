@@ -85,9 +85,7 @@ def expanded(monkeypatch, figure: dict, scale: str = "paper") -> Plan:
 def test_grid_is_a_product_and_runs_are_shared(monkeypatch):
     plan = expanded(monkeypatch, {"grid": {"seed": [0, 1], "training.dropout": [0.0, 0.5]}})
     figure = plan.figures["p", "fig"]
-    assert [c.varied for c in figure.cells] == [
-        {"seed": s, "training.dropout": d} for s in (0, 1) for d in (0.0, 0.5)
-    ]
+    assert [c.varied for c in figure.cells] == [{"seed": s, "training.dropout": d} for s in (0, 1) for d in (0.0, 0.5)]
     assert len(plan.runs) == 4
 
 

@@ -4,8 +4,8 @@ import importlib.util
 
 import pandas as pd
 import pytest
-from conftest import ROOT, run
 
+from conftest import ROOT, run
 from memorization import claims, maintenance
 from memorization.expansion import PAPERS, known_papers, load_paper
 
@@ -44,9 +44,7 @@ def test_pins_are_complete():
         text = (ROOT / project / "pyproject.toml").read_text()
         pinned = {line.split("==")[0].strip(' "') for line in text.splitlines() if "==" in line}
         named = [
-            line.split(">=")[0].strip(' "')
-            for line in text.splitlines()
-            if line.startswith('    "') and ">=" in line
+            line.split(">=")[0].strip(' "') for line in text.splitlines() if line.startswith('    "') and ">=" in line
         ]
         named = [name for name in named if "==" not in name]
         assert {name.lower() for name in named} <= {name.lower() for name in pinned}, project

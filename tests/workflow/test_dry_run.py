@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from conftest import snakemake
 
+from conftest import snakemake
 from memorization.configuration import load_config
 from memorization.expansion import dataset_names, expand
 
@@ -22,10 +22,7 @@ def test_every_scale_plans_one_training_per_distinct_run(clone, scale):
     plan = expand(load_config({"scale": scale}), dataset_names())
     counts = job_counts(clone, f"scale={scale}")
     attacks = {
-        (c.backend, c.run.run_id, c.attack.attack_id)
-        for f in plan.figures.values()
-        for c in f.cells
-        if c.attack
+        (c.backend, c.run.run_id, c.attack.attack_id) for f in plan.figures.values() for c in f.cells if c.attack
     }
     assert counts["train"] == len(plan.runs) == counts["specify"]
     assert counts["attack"] == len(attacks)

@@ -27,65 +27,43 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    fetch = commands.add_parser(
-        "fetch", help="fetch a data set: mirror (MEMORIZATION_DATA), download, or stand-in"
-    )
+    fetch = commands.add_parser("fetch", help="fetch a data set: mirror (MEMORIZATION_DATA), download, or stand-in")
     fetch.add_argument("--dataset", required=True, help="a key of config/datasets.yaml")
     fetch.add_argument("--to", type=Path, required=True, help="folder to fill")
-    fetch.add_argument(
-        "--cache", type=Path, default=Path("results/downloads"), help="where downloads are kept"
-    )
+    fetch.add_argument("--cache", type=Path, default=Path("results/downloads"), help="where downloads are kept")
     fetch.add_argument("--on-missing", choices=("standin", "error"), default="standin")
-    fetch.add_argument(
-        "--trust-local", action="store_true", help="accept mirror files whose checksum differs"
-    )
+    fetch.add_argument("--trust-local", action="store_true", help="accept mirror files whose checksum differs")
 
-    train = commands.add_parser(
-        "train", help="train all replicates of a specification; resumes if interrupted"
-    )
-    train.add_argument(
-        "--spec", type=Path, required=True, help="RunSpec as JSON or YAML (config/schema.json)"
-    )
-    train.add_argument(
-        "--data", type=Path, help="folder filled by `fetch` (default: fetch the spec's data set)"
-    )
+    train = commands.add_parser("train", help="train all replicates of a specification; resumes if interrupted")
+    train.add_argument("--spec", type=Path, required=True, help="RunSpec as JSON or YAML (config/schema.json)")
+    train.add_argument("--data", type=Path, help="folder filled by `fetch` (default: fetch the spec's data set)")
     train.add_argument("--run", type=Path, help="folder to fill (default: results/by_hand/<run id>)")
     train.add_argument("--backend", default="torch")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
-    attack = commands.add_parser(
-        "attack", help="scores, exposure and extraction of a finished run, as CSV files"
-    )
+    attack = commands.add_parser("attack", help="scores, exposure and extraction of a finished run, as CSV files")
     attack.add_argument("--run", type=Path, required=True)
     attack.add_argument("--spec", type=Path, required=True, help="AttackSpec as JSON or YAML")
     attack.add_argument("--to", type=Path, required=True, help="folder to fill")
 
     exposure = commands.add_parser("exposure", help="rank and exposure of one canary: exact where affordable")
     exposure.add_argument("--canary", required=True, help="the whole line, or only what fills the holes")
-    exposure.add_argument(
-        "--references", type=_positive, default=20_000, help="uniform fills for the estimates"
-    )
-    exposure.add_argument(
-        "--max-steps", type=_positive, default=2_000_000, help="model steps an exact rank may take"
-    )
+    exposure.add_argument("--references", type=_positive, default=20_000, help="uniform fills for the estimates")
+    exposure.add_argument("--max-steps", type=_positive, default=2_000_000, help="model steps an exact rank may take")
 
     extract = commands.add_parser("extract", help="the most likely fills of a format, provably")
     extract.add_argument("--top", type=_positive, default=1, help="how many fills")
     extract.add_argument("--max-steps", type=_positive, default=2_000_000)
 
     score = commands.add_parser("score", help="log-perplexity in bits of each line of a file")
-    score.add_argument(
-        "--file", type=Path, required=True, help="UTF-8 text, one sequence per line; - for stdin"
-    )
+    score.add_argument("--file", type=Path, required=True, help="UTF-8 text, one sequence per line; - for stdin")
 
     for command in (exposure, extract, score):
         command.add_argument("--run", type=Path, required=True, help="folder of a finished run")
         command.add_argument("--replicate", type=int, default=0, help="which of the run's models (default 0)")
         command.add_argument("--json", action="store_true", help="one JSON document on standard output")
     for command in (exposure, extract):
-        command.add_argument(
-            "--format", help="text with holes {d}, {l} (default: the run's own canary format)"
-        )
+        command.add_argument("--format", help="text with holes {d}, {l} (default: the run's own canary format)")
         command.add_argument("--seed", type=int, default=0)
     return top
 
@@ -118,9 +96,7 @@ def _run(options: argparse.Namespace) -> Any:
     from memorization import audit
 
     if options.command == "fetch":
-        return audit.fetch_dataset(
-            options.dataset, options.to, options.cache, options.on_missing, options.trust_local
-        )
+        return audit.fetch_dataset(options.dataset, options.to, options.cache, options.on_missing, options.trust_local)
     if options.command == "train":
         return audit.train_spec(options.spec, options.backend, options.data, options.run, options.device)
     if options.command == "attack":

@@ -1,4 +1,4 @@
-"""Everything that is asked of the finished models of one run: exposure, extraction, the top fills, the reference fit."""
+"""Everything that is asked of the finished models of one run: exposure, extraction, top fills, reference fit."""
 
 import logging
 import time
@@ -33,9 +33,7 @@ def attack(
     replicate's rows do not depend on the others.
     """
     if len(fills) != len(models):
-        raise UserError(
-            f"attack: {len(models)} models but {len(fills)} canaries; give one inserted fill per replicate"
-        )
+        raise UserError(f"attack: {len(models)} models but {len(fills)} canaries; give one inserted fill per replicate")
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     began = time.perf_counter()
     for replicate, (model, fill) in enumerate(zip(models, fills, strict=True)):
@@ -44,9 +42,7 @@ def attack(
                 parts[name].append(frame.assign(replicate=replicate))
         elapsed, done = time.perf_counter() - began, replicate + 1
         left = elapsed / done * (len(models) - done)
-        log.info(
-            "attack: replicate %d of %d done, %.0f s, about %.0f s left", done, len(models), elapsed, left
-        )
+        log.info("attack: replicate %d of %d done, %.0f s, about %.0f s left", done, len(models), elapsed, left)
     return {name: _table(name, frames) for name, frames in parts.items()}
 
 
@@ -77,7 +73,7 @@ def _attack_one(
     return {
         "exposure": measured.rows,
         "extraction": pd.DataFrame([_extraction_row(s, fmt, fill, measured.cost_bits) for s in searches]),
-        "top": _top(model, tokens, fmt, fill, spec),
+        "top": _top(model, tokens, fmt, fill, spec, searches),
         "histogram": _histogram(measured.reference_costs, spec.histogram_bins),
         "fit": _fit(measured, fmt),
     }
@@ -123,14 +119,19 @@ def _extraction_row(result: SearchResult, fmt: CanaryFormat, fill: np.ndarray, c
 
 
 def _top(
-    model: LanguageModel, tokens: TokenFormat, fmt: CanaryFormat, fill: np.ndarray, spec: AttackSpec
+    model: LanguageModel,
+    tokens: TokenFormat,
+    fmt: CanaryFormat,
+    fill: np.ndarray,
+    spec: AttackSpec,
+    searches: list[SearchResult],
 ) -> pd.DataFrame:
     """The spec.top most likely fills; where the budget runs out, only those that are certain."""
     if not spec.top:
         return pd.DataFrame()
-    result = shortest_path(
-        model, tokens, k=spec.top, batch=spec.search_batch, max_steps=spec.extraction_steps
-    )
+    result = next((s for s in searches if s.algorithm == "shortest_path" and not s.provable), None)
+    if result is None:  # else: where the best fill could not be proven within the budget, nine cannot be either
+        result = shortest_path(model, tokens, k=spec.top, batch=spec.search_batch, max_steps=spec.extraction_steps)
     certain = result.proven()
     if certain < min(spec.top, fmt.size):
         log.warning(

@@ -88,8 +88,7 @@ def exposure(
         "run": run.spec.run_id,
         "replicate": replicate,
         "canary": fmt.render(fill),
-        "inserted": run.spec.canary.insertions > 0
-        and fmt.render(fill) == run.format.render(run.fills()[replicate]),
+        "inserted": run.spec.canary.insertions > 0 and fmt.render(fill) == run.format.render(run.fills()[replicate]),
         "space_bits": fmt.bits,
         "prefix_cost_bits": float(rows["prefix_cost_bits"].iloc[0]),
         "results": _plain_rows(rows[kept].to_dict("records")),

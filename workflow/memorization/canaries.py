@@ -71,9 +71,7 @@ class CanaryFormat:
         symbols = text
         if match := re.fullmatch(pattern, text):
             symbols = "".join(match.groups())
-        if len(symbols) != len(self.holes) or any(
-            c not in h for c, h in zip(symbols, self.holes, strict=False)
-        ):
+        if len(symbols) != len(self.holes) or any(c not in h for c, h in zip(symbols, self.holes, strict=False)):
             raise UserError(f"canary {text!r} does not fill the format {self.text!r}")
         return np.array([h.index(c) for c, h in zip(symbols, self.holes, strict=True)], dtype=np.int64)
 
@@ -94,11 +92,7 @@ class CanaryFormat:
 
         n = min(count, what is left of R). Small spaces are enumerated, large ones drawn until distinct.
         """
-        banned = (
-            {row.tobytes() for row in np.atleast_2d(exclude).astype(np.int64)}
-            if exclude is not None
-            else set()
-        )
+        banned = {row.tobytes() for row in np.atleast_2d(exclude).astype(np.int64)} if exclude is not None else set()
         if self.size <= 4 * (count + len(banned)):
             every = self.enumerate()
             keep = np.array([row.tobytes() not in banned for row in every], dtype=bool)

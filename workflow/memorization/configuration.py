@@ -40,12 +40,8 @@ class Config(Strict):
     figures: Names = Field((), description="Only these figure keys; empty: all.")
     backends: Names = Field(("torch",), description="Back ends that train.")
     data: DataConfig = DataConfig()
-    tables: Literal["run", "published"] = Field(
-        "run", description="Draw from own runs or from committed tables."
-    )
-    software: Literal["uv", "ambient"] = Field(
-        "uv", description="Build envs/ with uv, or use python as found."
-    )
+    tables: Literal["run", "published"] = Field("run", description="Draw from own runs or from committed tables.")
+    software: Literal["uv", "ambient"] = Field("uv", description="Build envs/ with uv, or use python as found.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where back ends compute.")
 
 

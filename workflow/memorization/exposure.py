@@ -56,9 +56,9 @@ def sampled(cost: float, reference_costs: np.ndarray, space_bits: float) -> Expo
     """Exposure among float64[n] costs of fills drawn uniformly from R without the canary (brief 4.4).
 
     p = (1 + #{references that cost at most `cost`}) / (1 + n). Interval: Clopper-Pearson on the count, turned into
-    bits, one-sided at 95 % where no (or every) reference is cheaper; never beyond log2|R|. It is exact, and the interval
-    a point, when the references are all other fills. `extrapolated` marks a canary that beats every reference: its
-    exposure is then only known to be large.
+    bits, one-sided at 95 % where no (or every) reference is cheaper; never beyond log2|R|. It is exact, and the
+    interval a point, when the references are all other fills. `extrapolated` marks a canary that beats every
+    reference: its exposure is then only known to be large.
     """
     n = len(reference_costs)
     count = int(np.count_nonzero(np.asarray(reference_costs) <= cost))
@@ -84,7 +84,7 @@ def skew_normal(cost: float, fit: SkewNormalFit, space_bits: float) -> Exposure:
 
 
 def decide(plan: Plan, exact_steps: int) -> str:
-    """ "walk" if an exact rank is expected to fit into `exact_steps` model steps, else "sample"; says why in the log.
+    """Whether to "walk" or to "sample": is an exact rank expected to fit into `exact_steps` model steps? Logged.
 
     A pruned walk never takes more steps than a full one, so a space that can be walked in full is always walked pruned.
     """
@@ -159,16 +159,14 @@ def measure_in_detail(
     controls = np.asarray(controls, dtype=np.int64).reshape(-1, len(fmt.holes))
     began = time.perf_counter()
     costs, steps = score(tree, np.concatenate([np.atleast_2d(fill), controls, references]))
-    own, control_costs, reference_costs = costs[0], costs[1 : 1 + len(controls)], costs[1 + len(controls) :]
+    own, control_costs, reference_costs = costs[0], *np.split(costs[1:], [len(controls)])
     table = _Rows(fmt, tree, len(references), steps + 1, time.perf_counter() - began)
     planned = nan
     if exact_steps:
         planned = _exact_rows(table, tree, fill, exact_steps, rng)
-    table.estimate(
-        "inserted", 0, "sampled", fill, own, sampled(own, reference_costs, tree.space_bits), planned
-    )
+    table.estimate("inserted", 0, "sampled", fill, own, sampled(own, reference_costs, tree.space_bits), planned)
     began = time.perf_counter()
-    fit = fit_skew_normal(reference_costs, bootstrap=bootstrap, rng=rng, goodness=bootstrap > 0)
+    fit = fit_skew_normal(reference_costs, bootstrap=bootstrap, rng=rng)
     table.seconds += time.perf_counter() - began
     table.estimate("inserted", 0, "skew_normal", fill, own, skew_normal(own, fit, tree.space_bits), planned)
     complete = len(references) + 1 >= tree.size
@@ -179,15 +177,11 @@ def measure_in_detail(
         others = np.append(others, own) if complete else others
         table.estimate("control", i, "sampled", control, cost, sampled(cost, others, tree.space_bits))
         if skew_normal_controls:
-            table.estimate(
-                "control", i, "skew_normal", control, cost, skew_normal(cost, fit, tree.space_bits)
-            )
+            table.estimate("control", i, "skew_normal", control, cost, skew_normal(cost, fit, tree.space_bits))
     return Measurement(table.frame(), float(own), tree.prefix_cost_bits, reference_costs, fit)
 
 
-def _exact_rows(
-    table: "_Rows", tree: Tree, fill: np.ndarray, exact_steps: int, rng: np.random.Generator
-) -> float:
+def _exact_rows(table: "_Rows", tree: Tree, fill: np.ndarray, exact_steps: int, rng: np.random.Generator) -> float:
     """Plan, then walk where the budget allows it; returns the planned number of steps."""
     plan = plan_in(tree, fill, rng)
     if decide(plan, exact_steps) == "walk":
@@ -265,6 +259,4 @@ class _Rows:
 
     def frame(self) -> pd.DataFrame:
         """Checked against the contract, with `replicate` left for the caller to add."""
-        return contracts.check("exposure", pd.DataFrame(self._rows).assign(replicate=0)).drop(
-            columns="replicate"
-        )
+        return contracts.check("exposure", pd.DataFrame(self._rows).assign(replicate=0)).drop(columns="replicate")

@@ -1,21 +1,23 @@
 """How large a walk would be, and what rank it would find, from a few thousand sampled prefixes.
 
-Ours, beyond the paper. Uniform references cannot see a rank below |R| / n; but the fills that are cheaper than a canary
-are the ones the model itself prefers, so fills are drawn from the model. Let q_a(prefix) be the probability of
-drawing a prefix symbol by symbol from Pr(symbol | prefix)**a, renormalised over the hole's symbols. Samples come in
-equal shares from a = 0 (uniform), 1/2 and 1, and each is weighted by the balance heuristic of multiple importance
-sampling (Veach and Guibas, SIGGRAPH 1995):
+Ours, beyond the paper. Uniform references cannot see a rank below |R| / n. But the prefixes that cost at most c (the
+canary's cost) form a small tree, and its size can be sampled from inside, in the manner of Knuth's estimate of
+backtracking (Math. Comp. 29, 1975): draw a fill symbol by symbol, only among symbols that keep the cost within c.
+With the model's help: let q_a(prefix) be the probability of drawing a prefix when each symbol is chosen in proportion
+to Pr(symbol | prefix)**a among the affordable ones. Samples come in equal shares from a = 0 (uniform), 1 (the
+model), 2 and 3 (its favourites, without which small ranks are hardly ever hit), and are weighted by the balance
+heuristic of multiple importance sampling (Veach and Guibas, SIGGRAPH 1995), q being the mean over a of q_a:
 
-    number of prefixes of length d with cost <= c  =  E[ 1(cost <= c) / q(prefix) ],  q = mean over a of q_a
+    number of prefixes of length d + 1 that cost <= c  =  E[ affordable symbols after prefix / q(prefix) ]
 
-which is unbiased because q covers every prefix. Summed over d = 0..S-1 it is the number of model steps of a pruned
-walk; at d = S it is the number of fills that rank at or before the canary. No weight exceeds A * 2**c for A exponents,
-since q_1(prefix) >= 2**-cost; the uniform share bounds it by A * |R| as well. Samples whose cost exceeds c are dropped
-at once, as in the walk.
+over samples of length d. It is unbiased, because costs only grow along a path, so every affordable prefix can be
+drawn. Summed over lengths 0..S-1 it is the number of model steps of a pruned walk; for whole fills it is the rank.
+One sample's value never exceeds A * 2**c per length for A exponents, nor A times the number of prefixes.
 
-Intervals: the delta method on log2 of the mean, within two limits that always hold: the distinct cheap prefixes that
-were seen are a lower bound, and the Clopper-Pearson bound on the share of hits times the largest possible weight is an
-upper one, which takes over where few hits make the variance estimate worthless.
+Intervals: the delta method on the log of the mean (Student's t with the effective number of samples), within two
+limits that always hold: the distinct affordable prefixes that were seen are a lower bound, and the Clopper-Pearson
+bound on the share of samples with a value times the largest possible value is an upper one. The latter takes over
+where too few samples carry the estimate.
 """
 
 import time
@@ -25,14 +27,15 @@ from math import exp, inf, log2
 import numpy as np
 from scipy import stats
 
-from memorization.backends.base import LanguageModel
+from memorization.backends.base import LanguageModel, State
 from memorization.canaries import TokenFormat
 from memorization.search.tree import Tree, score
 from memorization.search.walk import MARGIN, TOLERANCE
 
-EXPONENTS = (0.0, 0.5, 1.0)
-ENOUGH = 30.0
-"""Effective hits from which the delta method alone gives the upper limit."""
+SAMPLES = 6000
+EXPONENTS = (0.0, 1.0, 2.0, 3.0)
+ENOUGH = 5.0
+"""Effective samples from which the delta method gives the upper limit."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,13 @@ class Plan:
 
 
 def plan(
-    model: LanguageModel, tokens: TokenFormat, fill: np.ndarray, rng: np.random.Generator, samples: int = 3000
+    model: LanguageModel, tokens: TokenFormat, fill: np.ndarray, rng: np.random.Generator, samples: int = SAMPLES
 ) -> Plan:
     """Estimate walk and rank of int[L] `fill` from about `samples` sampled fills; see the module's text."""
     return plan_in(Tree.plant(model, tokens), fill, rng, samples)
 
 
-def plan_in(tree: Tree, fill: np.ndarray, rng: np.random.Generator, samples: int = 3000) -> Plan:
+def plan_in(tree: Tree, fill: np.ndarray, rng: np.random.Generator, samples: int = SAMPLES) -> Plan:
     """As `plan`, on a planted tree."""
     began = time.perf_counter()
     (cost,), scoring_steps = score(tree, np.atleast_2d(fill))
@@ -100,7 +103,7 @@ def plan_in(tree: Tree, fill: np.ndarray, rng: np.random.Generator, samples: int
 
 @dataclass
 class _Drawn:
-    """Per sample, the sums of weights over its cheap prefixes of length 1..S-1, and its weight as a cheap leaf."""
+    """Per sample: estimates of the affordable prefixes of lengths 1..S-1 and of the other fills that rank before."""
 
     prefixes: np.ndarray
     leaves: np.ndarray
@@ -109,50 +112,85 @@ class _Drawn:
     steps: int = 0
 
 
-def _descend(
-    tree: Tree, own: np.ndarray, threshold: float, shares: np.ndarray, rng: np.random.Generator
-) -> _Drawn:
+@dataclass
+class _Nodes:
+    """m distinct prefixes of one length: edges float64[m, b], ln q_a float64[m, A], own: on the canary's path."""
+
+    state: State
+    edges: np.ndarray
+    cost: np.ndarray
+    log_q: np.ndarray
+    own: np.ndarray
+
+    def affordable(self, limit: float, own_symbol: int | None) -> np.ndarray:
+        """bool[m, b]: symbols that keep the cost within `limit`, without the canary's last one if it is given."""
+        cheap = self.cost[:, None] + self.edges <= limit
+        if own_symbol is not None:  # the canary's own leaf counts for certain: it is not sampled
+            cheap[self.own, own_symbol] = False
+        return cheap
+
+    def weights(self) -> np.ndarray:
+        """float64[m]: 1 / q."""
+        return np.exp(np.log(self.log_q.shape[1]) - np.logaddexp.reduce(self.log_q, axis=1))
+
+
+def _descend(tree: Tree, own: np.ndarray, threshold: float, shares: np.ndarray, rng: np.random.Generator) -> _Drawn:
     """Draw all samples down the tree together; equal prefixes share their model step."""
     drawn = _Drawn(np.zeros(len(shares)), np.zeros(len(shares)))
-    exponents = np.array(EXPONENTS)
-    alive = np.arange(len(shares))  # samples that are still cheap enough
-    node = np.zeros(len(shares), dtype=np.int64)
-    state, edges, cost, is_own = tree.root, tree.root_edges, np.zeros(1), np.ones(1, dtype=bool)
-    log_q = np.zeros((1, len(exponents)))  # ln q_a of each node
-    for depth in range(tree.depth):
-        logits = -edges[:, None, :] * np.log(2) * exponents[:, None]
-        logits = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
-        chosen = _draw(np.exp(logits)[node, shares[alive]], rng)
-        keys, node = np.unique(node * edges.shape[1] + chosen, return_inverse=True)
-        parent, symbol = np.divmod(keys, edges.shape[1])
-        cost = cost[parent] + edges[parent, symbol]
-        log_q = log_q[parent] + logits[parent, :, symbol]
-        is_own = is_own[parent] & (symbol == own[depth])
-        last = depth == tree.depth - 1
-        cheap = cost <= threshold + (TOLERANCE if last else MARGIN)
-        weight = np.exp(np.log(len(exponents)) - np.logaddexp.reduce(log_q, axis=1))
-        if last:  # the canary's own leaf is counted for certain, so it is no hit
-            cheap &= ~is_own
-            drawn.leaves[alive] = np.where(cheap, weight, 0.0)[node]
-            drawn.distinct_leaves = int(cheap.sum())
-            break
-        drawn.prefixes[alive] += np.where(cheap, weight, 0.0)[node]
+    alive, node = np.arange(len(shares)), np.zeros(len(shares), dtype=np.int64)
+    log_q, one = np.zeros((1, len(EXPONENTS))), np.ones(1, dtype=bool)
+    nodes = _Nodes(tree.root, tree.root_edges, np.zeros(1), log_q, one)
+    for depth in range(tree.depth - 1):
+        cheap = nodes.affordable(threshold + MARGIN, None)
+        drawn.prefixes[alive] += (cheap.sum(axis=1) * nodes.weights())[node]
         drawn.distinct_prefixes += int(cheap.sum())
-        kept = np.flatnonzero(cheap)
-        if not len(kept):
-            break
-        alive, node = alive[cheap[node]], (np.cumsum(cheap) - 1)[node[cheap[node]]]
-        cost, log_q, is_own = cost[kept], log_q[kept], is_own[kept]
-        edges, state = tree.step(state.take(parent[kept]), symbol[kept], depth + 1)
-        drawn.steps += len(kept)
+        on = cheap.any(axis=1)[node]
+        alive, node = alive[on], node[on]
+        if not len(alive):
+            return drawn
+        nodes, node = _extend(tree, nodes, cheap, node, shares[alive], depth, own[depth], rng)
+        drawn.steps += len(nodes.cost)
+    cheap = nodes.affordable(threshold + TOLERANCE, own[-1])
+    drawn.leaves[alive] = (cheap.sum(axis=1) * nodes.weights())[node]
+    drawn.distinct_leaves = int(cheap.sum())
     return drawn
 
 
+def _extend(
+    tree: Tree,
+    nodes: _Nodes,
+    cheap: np.ndarray,
+    node: np.ndarray,
+    shares: np.ndarray,
+    depth: int,
+    own_symbol: int,
+    rng: np.random.Generator,
+) -> tuple[_Nodes, np.ndarray]:
+    """Draw one symbol per sample: the distinct longer prefixes, and int[n] which one each sample is at."""
+    logits = -nodes.edges[:, None, :] * np.log(2) * np.array(EXPONENTS)[:, None]
+    logits = np.where(cheap[:, None, :], logits, -inf)
+    with np.errstate(invalid="ignore"):  # -inf minus -inf where nothing is affordable: no sample is there
+        logits = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+    symbols = _draw(np.exp(logits[node, shares]), rng)
+    keys, node = np.unique(node * nodes.edges.shape[1] + symbols, return_inverse=True)
+    parent, symbol = np.divmod(keys, nodes.edges.shape[1])
+    edges, state = tree.step(nodes.state.take(parent), symbol, depth + 1)
+    longer = _Nodes(
+        state,
+        edges,
+        nodes.cost[parent] + nodes.edges[parent, symbol],
+        nodes.log_q[parent] + logits[parent, :, symbol],
+        nodes.own[parent] & (symbol == own_symbol),
+    )
+    return longer, node
+
+
 def _draw(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """int[n]: one symbol per row of float64[n, b], by inversion."""
+    """int[n]: one symbol per row of float64[n, b] by inversion, never one of probability zero."""
     cumulative = np.cumsum(probabilities, axis=1)
-    points = rng.random((len(probabilities), 1)) * cumulative[:, -1:]
-    return np.minimum((cumulative < points).sum(axis=1), probabilities.shape[1] - 1)
+    total = cumulative[:, -1:]
+    points = np.minimum(rng.random((len(probabilities), 1)) * total, np.nextafter(total, 0))
+    return (cumulative <= points).sum(axis=1)
 
 
 def _estimate(values: np.ndarray, shares: np.ndarray, distinct: int, cap: float) -> Estimate:
@@ -165,18 +203,14 @@ def _estimate(values: np.ndarray, shares: np.ndarray, distinct: int, cap: float)
     """
     strata = [values[shares == s] for s in np.unique(shares)]
     total = float(np.mean([v.mean() for v in strata]))
-    error = (
-        float(np.sqrt(sum(v.var(ddof=1) / len(v) for v in strata)) / len(strata))
-        if len(strata[0]) > 1
-        else inf
-    )
+    error = float(np.sqrt(sum(v.var(ddof=1) / len(v) for v in strata)) / len(strata)) if len(strata[0]) > 1 else inf
     effective = float(values.sum() ** 2 / np.square(values).sum()) if total else 0.0
     hits, n = np.count_nonzero(values), len(values)
     highest = cap * float(stats.beta.ppf(0.975, hits + 1, n - hits)) if hits < n else cap
     low, high = float(distinct), highest
     if total and np.isfinite(error):
-        # Half-width in ln: asymmetric, as the error of a heavy-tailed mean is.
-        half = 1.96 * error / total
+        # Half-width in ln: asymmetric, as the error of a heavy-tailed mean is; Student's t for the few that carry it.
+        half = float(stats.t.ppf(0.975, max(effective - 1, 1.0))) * error / total
         low = max(low, total * exp(-half))
         if effective >= ENOUGH:
             high = max(min(high, total * exp(min(half, 700))), low)
@@ -185,7 +219,5 @@ def _estimate(values: np.ndarray, shares: np.ndarray, distinct: int, cap: float)
 
 def _clip(estimate: Estimate, least: float, most: float) -> Estimate:
     """Within what is possible: sampling error must not give a rank above |R|."""
-    value, low, high = (
-        float(min(max(v, least), most)) for v in (estimate.value, estimate.low, estimate.high)
-    )
+    value, low, high = (float(min(max(v, least), most)) for v in (estimate.value, estimate.low, estimate.high))
     return Estimate(value, estimate.standard_error, low, high, estimate.effective_samples)

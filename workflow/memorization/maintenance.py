@@ -51,9 +51,7 @@ def pins(project: str) -> list[str]:
          "--no-annotate", "--no-emit-project"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    found = (
-        re.match(r"^([A-Za-z0-9._-]+)==([^ ;+]+)[^ ;]*(\s*;.*)?$", line) for line in exported.splitlines()
-    )
+    found = (re.match(r"^([A-Za-z0-9._-]+)==([^ ;+]+)[^ ;]*(\s*;.*)?$", line) for line in exported.splitlines())
     # torch is pinned by the project, and what it links against (CUDA, triton) by torch itself.
     own = re.compile(r"^(torch|triton|nvidia-.*|cuda-.*)$")
     kept = (match for match in found if match and not own.match(match[1].lower()))

@@ -38,7 +38,7 @@ LABELS = {
     "exact": "exact",
     "importance": "importance-sampled",
     "sampled": "sampled",
-    "skew_normal": "skew-normal (the paper's estimator)",
+    "skew_normal": "skew-normal, the paper's way",
 }
 METHODS = ("exact", "importance", "sampled", "skew_normal")
 _VERIFIED = ("verified", "verified (v1)", "derived")
@@ -149,25 +149,20 @@ def intervals(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
 
 
 def band(
-    axes: Axes, frame: pd.DataFrame, x: str, y: str, color: str, label: str, *, singles: bool = True, **line
+    axes: Axes, frame: pd.DataFrame, x: str, y: str, color: str, label: str, *, shade: bool = True, **line
 ) -> None:
-    """Mean line with its 95 % interval, over thin lines of the single models."""
+    """Mean over models; with `shade` also its 95 % interval and a thin line per model."""
     frame = frame.dropna(subset=[y])
     if not len(frame):
         return
     summary = intervals(frame, x, y)
-    if singles and summary["n"].max() > 1:
+    if shade:
+        axes.fill_between(summary[x], summary["low"], summary["high"], color=color, alpha=0.2, lw=0, zorder=2)
+    if shade and summary["n"].max() > 1:
         for _, one in frame.groupby(tidy.MODEL):
             axes.plot(one[x], one[y], color=color, lw=0.4, alpha=0.25, zorder=2)
-    axes.fill_between(summary[x], summary["low"], summary["high"], color=color, alpha=0.2, lw=0, zorder=2)
-    axes.plot(
-        summary[x],
-        summary["mean"],
-        color=color,
-        label=f"{label} (n = {summary['n'].max()})",
-        zorder=3,
-        **line,
-    )
+    label = f"{label}, n = {summary['n'].max()}"
+    axes.plot(summary[x], summary["mean"], color=color, label=label, zorder=3, **line)
 
 
 def null_band(axes: Axes, controls: pd.DataFrame, x: str | None = None, *, label: bool = True) -> None:
@@ -181,9 +176,7 @@ def null_band(axes: Axes, controls: pd.DataFrame, x: str | None = None, *, label
             low, high = controls["exposure_bits"].quantile([0.05, 0.95])
         else:
             name += " (exponential law)"
-        axes.axhspan(
-            low, high, color=COLORS["control"], alpha=0.25, lw=0, zorder=0, label=name if label else None
-        )
+        axes.axhspan(low, high, color=COLORS["control"], alpha=0.25, lw=0, zorder=0, label=name if label else None)
         return
     limits = controls.groupby(x)["exposure_bits"].quantile([0.05, 0.95]).unstack()
     axes.fill_between(
@@ -196,19 +189,40 @@ def ceiling(axes: Axes, bits: float, *, vertical: bool = False) -> None:
     """The largest exact exposure, log2|R|; what lies beyond it is an extrapolation of the fitted tail."""
     if np.isfinite(bits):
         line = axes.axvline if vertical else axes.axhline
-        line(
-            bits, color=COLORS["exact"], lw=0.8, ls=(0, (1, 1.5)), zorder=1, label=f"log$_2$|R| = {bits:.1f}"
-        )
+        line(bits, color=COLORS["exact"], lw=0.8, ls=(0, (1, 1.5)), zorder=1, label=f"log$_2$|R| = {bits:.1f}")
 
 
-def flag_extrapolated(axes: Axes, frame: pd.DataFrame, x: str, y: str, *, label: bool = True) -> None:
-    """Rings around estimates that lie beyond log2|R| or beyond log2 of the sample size."""
-    beyond = frame[frame["extrapolated"].eq(True)]
-    if len(beyond):
-        axes.scatter(
-            beyond[x], beyond[y], s=26, facecolors="none", edgecolors=COLORS["skew_normal"], linewidths=0.7,
-            zorder=4, label="extrapolated" if label else None,
-        )  # fmt: skip
+def flag_extrapolated(axes: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
+    """Rings on the mean line where most models' estimates lie beyond log2|R| or beyond log2 of the sample size."""
+    if len(frame):
+        mean = frame.assign(beyond=frame["extrapolated"].astype(float)).groupby(x)[[y, "beyond"]].mean()
+        mean = mean[mean["beyond"] > 0.5]
+        axes.plot(mean.index, mean[y], "o", ms=3.6, mfc="white", mec=COLORS["skew_normal"], mew=0.7, zorder=4,
+                  label="extrapolated" if len(mean) else None)  # fmt: skip
+
+
+def legend(axes: Axes, **options) -> None:
+    """A panel's own legend, if it has anything to say; it never squeezes the panel."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**options).set_in_layout(False)
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
+    """One legend of all panels between the axes and the footer, each label once."""
+    found = {}
+    for one in axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if not found:
+        return
+    height = figure.get_figheight()
+    rows = -(-len(found) // columns)
+    top = (_FOOTER_INCHES + 0.16 * rows) / height
+    figure.get_layout_engine().set(rect=(0, top, 1, 1 - top))
+    placed = figure.legend(found.values(), found.keys(), loc="lower center", ncols=columns, frameon=False,
+                           bbox_to_anchor=(0.5, (_FOOTER_INCHES - 0.05) / height), borderpad=0, borderaxespad=0,
+                           columnspacing=1.6, handlelength=1.8)  # fmt: skip
+    placed.set_in_layout(False)
 
 
 def paper(axes: Axes, reference: pd.DataFrame, series: str, name: str, *, line: bool = True, **style) -> None:
@@ -222,15 +236,13 @@ def paper(axes: Axes, reference: pd.DataFrame, series: str, name: str, *, line: 
                 "mfc": COLORS["paper"] if sure else "white", "ls": "-" if sure else "--", "mew": 0.7,
                 **style,
             }  # fmt: skip
-            error = part["reading_error"].where(part["reading_error"] > 0)
-            axes.errorbar(
-                part["x"], part["y"], yerr=error, elinewidth=0.5, label=f"{name} ({marks(part)})", **options
-            )
+            error = part["reading_error"] if part["reading_error"].gt(0).all() else None
+            axes.errorbar(part["x"], part["y"], yerr=error, elinewidth=0.5, label=f"{name} ({marks(part)})", **options)
 
 
 def marks(reference: pd.DataFrame) -> str:
     """The confidence marks of some reference rows, for a label."""
-    return ", ".join(sorted(reference["mark"].unique()))
+    return "; ".join(sorted(reference["mark"].unique())).replace(" (v1)", ", v1")
 
 
 def value(reference: pd.DataFrame, series: str, label: str | None = None) -> tuple[float, str]:
@@ -245,23 +257,26 @@ def paper_line(axes: Axes, at: float, mark: str, name: str, *, vertical: bool = 
     if np.isfinite(at):
         line = axes.axvline if vertical else axes.axhline
         style = "-" if mark in _VERIFIED else (0, (4, 3))
-        line(at, color=COLORS["paper"], lw=0.8, ls=style, zorder=1, label=f"{name} ({mark})")
+        line(at, color=COLORS["paper"], lw=0.8, ls=style, zorder=1, label=f"{name} ({mark.replace(' (v1)', ', v1')})")
 
 
 def rendered_table(
-    axes: Axes, cells: Sequence[Sequence[str]], header: Sequence[str], widths: Sequence[float]
+    axes: Axes,
+    cells: Sequence[Sequence[str]],
+    header: Sequence[str],
+    widths: Sequence[float],
+    highlighted: frozenset[tuple[int, int]] = frozenset(),
 ) -> None:
-    """Text as a table without vertical rules; the first row is drawn in the canary's colour."""
+    """Text as a table without vertical rules; (row, column) cells in `highlighted` are in the canary's colour."""
     axes.set_axis_off()
-    table = axes.table(
-        cells, colLabels=header, colWidths=widths, bbox=(0, 0, 1, 1), cellLoc="center", edges="horizontal"
-    )
+    box = {"bbox": (0, 0, 1, 1), "cellLoc": "center", "edges": "horizontal"}
+    table = axes.table(cells, colLabels=header, colWidths=widths, **box)
     table.auto_set_font_size(False)
     table.set_fontsize(7.5)
-    for (row, _), cell in table.get_celld().items():
+    for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor("#444444" if row == 0 else "#DDDDDD")
         cell.set_linewidth(0.7)
         if row == 0:
             cell.set_text_props(weight="bold", fontsize=7)
-        elif row == 1:
-            cell.set_text_props(color=COLORS["canary"])
+        elif (row - 1, column) in highlighted:
+            cell.set_text_props(color=COLORS["canary"], weight="bold")

@@ -15,9 +15,7 @@ def claims_table(claims: pd.DataFrame) -> str:
     lines = ["| claim | | paper | ours | verdict | scale |", "|---|---|---|---|---|---|"]
     for row in claims.fillna("").itertuples():
         cells = (row.claim, row.statement, row.paper_value, row.ours, f"**{row.verdict}**", row.scale)
-        lines.append(
-            "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines)
 
 

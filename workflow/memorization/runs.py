@@ -74,7 +74,7 @@ class Run:
 def train(spec: RunSpec, backend: str, data: Path, directory: Path, device: str = "auto") -> None:
     """Train every replicate of `spec` on the fetched data set in `data`; fill `directory`. Resumes if interrupted."""
     dataset = lookup(spec.corpus.dataset, ROOT / "config" / "datasets.yaml")
-    corpora = build_corpora(spec, data, dataset, spec.replicates)
+    corpora = build_corpora(spec, data, dataset, range(spec.replicates))
     engine = backends.load(backend)
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,7 @@ def train(spec: RunSpec, backend: str, data: Path, directory: Path, device: str 
         path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _record(
-    spec: RunSpec, backend: str, corpora: list[TrainingCorpus], provenance: dict[str, Any]
-) -> dict[str, Any]:
+def _record(spec: RunSpec, backend: str, corpora: list[TrainingCorpus], provenance: dict[str, Any]) -> dict[str, Any]:
     parsed = CanaryFormat.parse(spec.canary.format)
     return {
         "run": spec.run_id,

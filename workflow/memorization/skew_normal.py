@@ -9,7 +9,7 @@ from scipy import optimize, special, stats
 from memorization.errors import UserError
 
 LN2 = np.log(2.0)
-REFIT_SIZE = 5000
+REFIT_SIZE = 2000
 """Bootstrap refits use resamples of at most this many costs and are rescaled to the whole sample's size."""
 _SHAPE_LIMIT = 200.0
 _TAIL = 1e-3
@@ -54,7 +54,7 @@ def log_cdf(x: np.ndarray, shape: float, location: float, scale: float) -> np.nd
     """Natural log of the skew-normal distribution function, any distance into the lower tail.
 
     Where the distribution function is below 1e-3 it is integrated in log space: the log density g is concave, so with
-    u = slope * (z - t), integral of exp g(t) dt for t < z is exp(g(z)) / slope times the integral of exp(-u) h(u) du with
+    u = slope * (z - t), the integral of exp g(t) dt for t < z is exp(g(z)) / slope times that of exp(-u) h(u) du with
     0 < h <= 1 smooth: Gauss-Laguerre with 64 nodes (relative error below 1e-9). scipy's logcdf is -inf from about
     1,070 bits on, and Owen's T cancels for positive shapes long before.
     """
@@ -83,9 +83,13 @@ def _negative_log_likelihood(theta: np.ndarray, x: np.ndarray) -> tuple[float, n
     location, log_scale, shape = theta
     scale = np.exp(log_scale)
     z = (x - location) / scale
-    pull = z - shape * _hazard(shape * z)
-    value = log_scale + np.mean(z * z / 2 - special.log_ndtr(shape * z))
-    gradient = -np.mean(pull) / scale, 1 - np.mean(z * pull), -np.mean(z * _hazard(shape * z))
+    # One special function serves value and gradient: Phi(t) = erfcx(u) exp(-u^2) / 2 with u = -t / sqrt 2.
+    u = np.maximum(-shape * z / np.sqrt(2), -26.0)  # Phi is 1 from there on, and erfcx would overflow
+    scaled = special.erfcx(u)
+    hazard = np.sqrt(2 / np.pi) / scaled
+    pull = z - shape * hazard
+    value = log_scale + np.mean(z * z / 2 + u * u - np.log(scaled / 2))
+    gradient = -np.mean(pull) / scale, 1 - np.mean(z * pull), -np.mean(z * hazard)
     return value, np.array(gradient)
 
 
@@ -113,7 +117,7 @@ def _maximise(costs: np.ndarray, start: np.ndarray | None = None) -> tuple[float
     else:
         starts = [np.array([(start[0] - mean) / spread, np.log(start[1] / spread), start[2]])]
     bounds = [(-10, 10), (-7, 4), (-_SHAPE_LIMIT, _SHAPE_LIMIT)]
-    options = {"maxiter": 300, "ftol": 1e-13, "gtol": 1e-6}
+    options = {"maxiter": 300, "ftol": 1e-13 if start is None else 1e-10, "gtol": 1e-6}
     fits = [
         optimize.minimize(
             _negative_log_likelihood,
@@ -130,12 +134,10 @@ def _maximise(costs: np.ndarray, start: np.ndarray | None = None) -> tuple[float
     location, log_scale, shape = best.x
     gradient = float(np.abs(best.jac).max())
     converged = bool(isfinite(best.fun) and gradient < 1e-3 and abs(shape) < _SHAPE_LIMIT)
-    return mean + spread * location, spread * float(np.exp(log_scale)), float(shape), converged
+    return mean + spread * float(location), spread * float(np.exp(log_scale)), float(shape), converged
 
 
-def fit_skew_normal(
-    costs: np.ndarray, *, bootstrap: int = 0, rng: np.random.Generator | None = None, goodness: bool = True
-) -> SkewNormalFit:
+def fit_skew_normal(costs: np.ndarray, *, bootstrap: int = 0, rng: np.random.Generator | None = None) -> SkewNormalFit:
     """Maximum likelihood fit to float64[n] costs in bits of fills drawn uniformly (Secret Sharer §4.3; brief 4.5).
 
     With `bootstrap` > 0 (needs `rng`): that many refits to resamples, for intervals, and as many to samples of the fit,
@@ -146,7 +148,7 @@ def fit_skew_normal(
     if len(costs) < 3 or not np.isfinite(costs).all():
         raise UserError(f"skew-normal fit: {len(costs)} reference costs; needs at least three, all finite")
     location, scale, shape, converged = _maximise(costs)
-    if scale == 0 or not goodness:
+    if scale == 0:
         return SkewNormalFit(location, scale, shape, converged, len(costs))
     ks = stats.kstest(costs, cdf, args=(shape, location, scale))
     p_bootstrap, refits, size = nan, np.zeros((0, 3)), min(len(costs), REFIT_SIZE)

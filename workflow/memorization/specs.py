@@ -40,9 +40,7 @@ class CanarySpec(Strict):
     """What is inserted, how often and where. Each replicate draws its own fill unless `fill` is given."""
 
     format: str = Field(NINE_DIGITS, description="Text with holes: {d} a digit, {l} a letter a-z.")
-    fill: str | None = Field(
-        None, description="A fixed fill, e.g. '281265017'; null draws one per replicate."
-    )
+    fill: str | None = Field(None, description="A fixed fill, e.g. '281265017'; null draws one per replicate.")
     insertions: Count = Field(1, description="How many times the canary is inserted; 0 gives a control run.")
     position: Literal["uniform", "start"] = Field(
         "uniform", description="A line of its own: uniformly random among line ends, or the first lines."
@@ -80,9 +78,7 @@ class TrainingSpec(Strict):
     epochs: Annotated[float, Field(gt=0)] = 20.0
     shuffle: bool = True
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(5.0, description="Global norm per replicate.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="On each layer's input but the first's."
-    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="On each layer's input but the first's.")
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     keep: Literal["final", "best_validation"] = "best_validation"
     patience: Positive | None = Field(
@@ -95,13 +91,9 @@ class MeasureSpec(Strict):
     """Exposure measured while training (Figs 7 and 8)."""
 
     every: Literal["none", "epoch", "batch"] = "none"
-    references: Positive = Field(
-        2_000, description="Uniform fills for the sampled and skew-normal estimates."
-    )
+    references: Positive = Field(2_000, description="Uniform fills for the sampled and skew-normal estimates.")
     controls: Count = Field(20, description="Fills that were not inserted: the null band.")
-    exact_steps: Count = Field(
-        0, description="Model steps that an exact rank may cost per measurement; 0: none."
-    )
+    exact_steps: Count = Field(0, description="Model steps that an exact rank may cost per measurement; 0: none.")
 
 
 class RunSpec(Strict):
@@ -125,17 +117,13 @@ class AttackSpec(Strict):
     """What is asked of every finished model: scores, exposure three ways, extraction."""
 
     references: Positive = Field(65_536, description="Uniform fills, the inserted one excluded.")
-    controls: Count = Field(
-        100, description="Fills that were not inserted, ranked among the references: the null."
-    )
+    controls: Count = Field(100, description="Fills that were not inserted, ranked among the references: the null.")
     exact_steps: Positive = Field(2_000_000, description="Largest pruned or full walk, in model steps.")
     bootstrap: Count = Field(200, description="Resamples for the skew-normal interval and the K-S p-value.")
     extraction: tuple[Literal["shortest_path", "beam", "sampling", "greedy", "brute_force"], ...] = Field(
         ("shortest_path",), strict=False, description="Searches to run on the inserted canary's format."
     )
-    extraction_steps: Positive = Field(
-        2_000_000, description="Model steps a search may take before it gives up."
-    )
+    extraction_steps: Positive = Field(2_000_000, description="Model steps a search may take before it gives up.")
     search_batch: Positive = Field(512, description="Prefixes expanded per model call.")
     top: Count = Field(0, description="List the k most likely fills exactly (Table 1); 0: none.")
     histogram_bins: Count = Field(0, description="Histogram of the reference costs (Fig 2); 0: none.")
@@ -173,9 +161,7 @@ class FigureSpec(Strict):
     backends: tuple[str, ...] = Field(("torch",), strict=False)
     base: dict[str, Any] = {}
     grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
-    cells: list[dict[str, Any]] = Field(
-        [], description="Explicit cells instead of a grid: dotted key -> value."
-    )
+    cells: list[dict[str, Any]] = Field([], description="Explicit cells instead of a grid: dotted key -> value.")
     attack: dict[str, Any] | None = None
     sources: tuple[
         Literal["curves", "measures", "exposure", "extraction", "top", "histogram", "fit", "static"], ...
@@ -188,9 +174,7 @@ class ScaleSpec(Strict):
     """config/scales/<scale>.yaml: caps that every spec goes through. They only shrink numbers."""
 
     description: str
-    on_missing: Literal["standin", "error"] = Field(
-        description="When neither mirror nor network has the data."
-    )
+    on_missing: Literal["standin", "error"] = Field(description="When neither mirror nor network has the data.")
     caps: dict[str, float | int] = {}
 
 

@@ -72,7 +72,7 @@ def cluster_bootstrap(
     statistic: Callable[[np.ndarray], float],
     clusters: Sequence,
     confidence: float = 0.95,
-    resamples: int = 999,
+    resamples: int = 499,
     seed: int = 0,
 ) -> Interval:
     """Percentile interval of `statistic(int row numbers)` when whole clusters of rows are resampled."""

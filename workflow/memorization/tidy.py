@@ -49,7 +49,7 @@ def rows(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """
     frame = table[table["source"] == source].reset_index(drop=True)
     wanted = kinds(source)
-    frame = frame[[c for c in frame if c in wanted or not frame[c].isna().all()]].copy()
+    frame = frame[[c for c in frame if c in wanted or c in MODEL or not frame[c].isna().all()]].copy()
     for column, kind in wanted.items():
         if column not in frame:
             frame[column] = np.nan
@@ -67,9 +67,7 @@ def _typed(values: pd.Series, kind: str) -> pd.Series:
     if kind == "bool":
         mapped = values.map(_BOOLEANS)
         if mapped.isna().any():
-            raise ValueError(
-                f"column {values.name}: expected True or False, found {values[mapped.isna()].iloc[0]!r}"
-            )
+            raise ValueError(f"column {values.name}: expected True or False, found {values[mapped.isna()].iloc[0]!r}")
         return mapped.astype(bool)
     numbers = pd.to_numeric(values)
     return numbers.astype("int64") if kind == "int" and numbers.notna().all() else numbers.astype("float64")
@@ -132,6 +130,17 @@ def trials(table: pd.DataFrame) -> pd.DataFrame:
     frame["bound"] = ~frame["extracted"] & ~walked
     frame["queries"] = frame["sequential_equivalent"].where(~walked, frame["model_steps"]).astype(float)
     return frame
+
+
+def space_bits(table: pd.DataFrame, reference: pd.DataFrame) -> float:
+    """log2|R|: as stored with the exposures, else from an exact rank, else the reference's value (NaN without)."""
+    stored = rows(table, "exposure")["space_bits"].max()
+    if np.isfinite(stored):
+        return float(stored)
+    exact = points(rows(table, "measures"), "exact").dropna(subset=["rank"])
+    if len(exact):
+        return float((exact["exposure_bits"] + np.log2(exact["rank"])).median())
+    return float(reference.loc[reference["series"] == "log2|R|", "y"].max())
 
 
 def full_walk(space_bits: float) -> float:

@@ -13,9 +13,7 @@ from memorization.vocabulary import Vocabulary
 EDGES = {"": {"a": 0.4, "b": 0.6}, "a": {"a": 0.1, "b": 0.9}, "b": {"a": 0.5, "b": 0.5}}
 """Prefix -> symbol -> probability (USENIX form of the figure)."""
 
-_FORMAT = TokenFormat(
-    prefix=np.array([2]), holes=(np.array([0, 1]),) * 2, after=(np.array([], dtype=np.int64),) * 2
-)
+_FORMAT = TokenFormat(prefix=np.array([2]), holes=(np.array([0, 1]),) * 2, after=(np.array([], dtype=np.int64),) * 2)
 
 
 @dataclass(frozen=True)

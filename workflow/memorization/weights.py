@@ -6,6 +6,7 @@ Names and shapes are those of a PyTorch module with `embedding = nn.Embedding(V,
 
 import errno
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,19 +88,24 @@ def save(weights: Weights, directory: Path) -> None:
 def disk_error(error: OSError, path: Path) -> Exception:
     """A UserError for a full disk or exceeded quota; any other error unchanged."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full or its quota used up: free some space and run the same command again")
+        return UserError(
+            f"{path}: the disk is full or its quota used up: free some space and run the same command again"
+        )
     return error
 
 
 def load(directory: Path, model: ModelSpec, vocabulary_size: int) -> Weights:
-    """The arrays of directory/model.npz, [R, ...]. Raises UserError if they are missing, damaged or of another model."""
+    """The arrays of directory/model.npz, [R, ...].
+
+    Raises UserError if they are missing, damaged or of another model.
+    """
     path = Path(directory) / FILE
     try:
         with np.load(path) as archive:
             weights = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise UserError(f"{path}: no trained model here: run `train` first") from None
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
         raise UserError(f"{path}: damaged ({error}): delete it and train again") from None
     found = {name: array.shape[1:] for name, array in weights.items()}
     wanted = shapes(model, vocabulary_size)

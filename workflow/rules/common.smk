@@ -5,11 +5,15 @@ import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from memorization.configuration import load_config
+from jinja2 import Template
+from memorization.configuration import ROOT, load_config
+from memorization.data.registry import registry
 from memorization.errors import UserError
 from memorization.expansion import code_digest, dataset_names, expand
+from memorization.monitor import Monitor, attach, work
 from memorization.specs import canonical_json
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 try:
     PLAN = expand(load_config(config), dataset_names())
@@ -18,6 +22,10 @@ except UserError as error:
 
 PUBLISHED = PLAN.config.tables == "published"
 CODE = code_digest()
+
+if workflow.is_main_process:
+    units = work(PLAN, registry(ROOT / "config" / "datasets.yaml"))
+    attach(logger, Monitor(units, workflow.cores), dry_run=lambda: workflow.dryrun)
 
 
 wildcard_constraints:
@@ -77,3 +85,9 @@ def table_of(wildcards):
     """This machine's table, or the committed one: different files, so that published mode trains nothing."""
     folder = "paper_figures/published" if PUBLISHED else f"{RESULTS}/tables"
     return f"{folder}/{wildcards.paper}/{wildcards.figure}.csv"
+
+
+def caption_of(wildcards):
+    """The figure's caption: report() takes no wildcards in its path, so the text travels as a parameter."""
+    path = ROOT / "workflow" / "papers" / wildcards.paper / "captions" / f"{wildcards.figure}.rst"
+    return Template(path.read_text()).render(snakemake={"config": config})

@@ -32,18 +32,19 @@ rule figure:
         pdf="<figures>/{paper}/{figure}.pdf",
         png=report(
             "<figures>/{paper}/{figure}.png",
-            caption="../papers/{paper}/captions/{figure}.rst",
+            caption="../report/figure.rst",
             category="{paper}",
             subcategory="figures and tables",
             labels={"object": "{figure}"},
         ),
     log:
         "<logs>/figure/{paper}-{figure}.log",
-    params:
-        code=CODE,
     localrule: True
     conda:
         "../../envs/torch.yaml"
+    params:
+        code=CODE,
+        caption=caption_of,
     message:
         "Drawing {wildcards.figure}"
     script:

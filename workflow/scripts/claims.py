@@ -8,8 +8,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from memorization import claims, contracts, tables  # noqa: E402
-from memorization.specs import ClaimSpec  # noqa: E402
+from memorization import claims, contracts, tables
+from memorization.specs import ClaimSpec
 
 
 def main(paper: str, figure: str, specs: str, table_path: str, reference_path: str, path: str) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from memorization import contracts, readme, runs, tables  # noqa: E402
+from memorization import contracts, readme, runs, tables
 
 PUBLISHED = Path("paper_figures/published")
 PREVIEW_STEP = 2
@@ -37,9 +37,7 @@ def training_records(table: pd.DataFrame, results: Path) -> dict[str, object]:
     return {"environments": list(found.values()), "runs": len(pairs)}
 
 
-def main(
-    scale: str, results: Path, table_paths: list[str], figure_paths: list[str], claims_path: str
-) -> None:
+def main(scale: str, results: Path, table_paths: list[str], figure_paths: list[str], claims_path: str) -> None:
     """Copy everything, then write published.json beside it and the claims table into the README."""
     about = {}
     for table_path, figure_path in zip(map(Path, table_paths), map(Path, figure_paths), strict=True):

@@ -8,7 +8,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from memorization import contracts  # noqa: E402
+from memorization import contracts
 
 SHOWN = [
     "claim",
@@ -44,9 +44,7 @@ def page(table: pd.DataFrame) -> str:
 
 def main(paths: list[str], csv: str, html_path: str) -> None:
     """Join the claims of all figures."""
-    table = pd.concat(
-        [pd.read_csv(path) for path in paths if Path(path).stat().st_size > 1], ignore_index=True
-    )
+    table = pd.concat([pd.read_csv(path) for path in paths if Path(path).stat().st_size > 1], ignore_index=True)
     with contracts.atomic(Path(csv)) as temporary:
         table.to_csv(temporary, index=False)
     with contracts.atomic(Path(html_path)) as temporary:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from memorization import tables  # noqa: E402
+from memorization import tables
 
 
 def main(figure: str, scale: str, sources: list[str], cells: str, results: str, path: str) -> None:

@@ -40,9 +40,7 @@ class LanguageModel(Protocol):
         """From a zero state, read int64[t >= 1] `prefix`: (float64[1, V] log2 probabilities of the next token, State of 1)."""
         ...
 
-    def step(
-        self, state: State, ids: np.ndarray, columns: np.ndarray | None = None
-    ) -> tuple[np.ndarray, State]:
+    def step(self, state: State, ids: np.ndarray, columns: np.ndarray | None = None) -> tuple[np.ndarray, State]:
         """Feed one token to each of n states: int64[n] ids -> (float64[n, V] log2 probabilities, new State).
 
         With int[m] `columns` only those columns come back, float64[n, m]; the softmax is over all V either way.
@@ -57,9 +55,7 @@ class LanguageModel(Protocol):
 class Backend(Protocol):
     """What `backends.load(name)` returns: a module (or object) with these functions."""
 
-    def train(
-        self, spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto"
-    ) -> None:
+    def train(self, spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto") -> None:
         """Train all replicates of `spec` together; write model.npz, curves.csv, measures.csv into `run_dir`."""
         ...
 

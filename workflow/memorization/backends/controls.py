@@ -82,9 +82,7 @@ class UniformModel(MachineModel):
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         size = len(vocabulary)
-        super().__init__(
-            vocabulary, np.full((1, size), -np.log2(size)), lambda codes, ids: np.zeros_like(codes)
-        )
+        super().__init__(vocabulary, np.full((1, size), -np.log2(size)), lambda codes, ids: np.zeros_like(codes))
 
 
 class OracleModel(MachineModel):
@@ -103,14 +101,10 @@ class OracleModel(MachineModel):
 
         def move(codes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
             # Code 0 has read nothing yet, code k + 1 has followed k characters, `lost + 1` has left the text.
-            follows = (
-                (codes >= 1) & (codes <= lost) & (np.append(ids, -1)[np.clip(codes - 1, 0, lost)] == tokens)
-            )
+            follows = (codes >= 1) & (codes <= lost) & (np.append(ids, -1)[np.clip(codes - 1, 0, lost)] == tokens)
             return np.where(codes == 0, 1, np.where(follows, codes + 1, lost + 1))
 
-        super().__init__(
-            vocabulary, np.log2(table), move, lambda codes: np.minimum(np.maximum(codes - 1, 0), lost)
-        )
+        super().__init__(vocabulary, np.log2(table), move, lambda codes: np.minimum(np.maximum(codes - 1, 0), lost))
 
 
 class MarkovModel(MachineModel):

@@ -71,9 +71,7 @@ def read_texts(directory: Path, dataset: DatasetSpec) -> dict[str, str]:
             with path.open(encoding="utf-8", newline="") as file:
                 texts[role] = file.read()
         except OSError as error:
-            raise UserError(
-                f"{path}: the {role} text cannot be read ({error.strerror}); fetch it first"
-            ) from None
+            raise UserError(f"{path}: the {role} text cannot be read ({error.strerror}); fetch it first") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text ({error}); is it the right file?") from None
     return texts
@@ -176,15 +174,11 @@ def build_corpora(
         _long_enough(part, 1, spec, f"{role} text (corpus.evaluation_characters: {cap})")
         held_out[role] = _encode(part, vocabulary, f"{Path(directory) / getattr(dataset.roles, role)}")
     base = leading_lines(texts["train"], int(len(texts["train"]) * spec.corpus.fraction))
-    _long_enough(
-        base, spec.training.batch_size, spec, f"training text (corpus.fraction: {spec.corpus.fraction})"
-    )
+    _long_enough(base, spec.training.batch_size, spec, f"training text (corpus.fraction: {spec.corpus.fraction})")
     corpora = []
     for replicate in replicates:
         train, canary = _planted(spec, base, vocabulary, replicate)
-        corpora.append(
-            TrainingCorpus(vocabulary, vocabulary.encode(train, "training text"), **held_out, canary=canary)
-        )
+        corpora.append(TrainingCorpus(vocabulary, vocabulary.encode(train, "training text"), **held_out, canary=canary))
     return corpora
 
 
@@ -213,8 +207,7 @@ def _encode(text: str, vocabulary: Vocabulary, what: str) -> np.ndarray:
     missing = sorted(set(text) - set(vocabulary.symbols))
     if missing:
         raise UserError(
-            f"{what}: has characters that the training file lacks: {missing}; "
-            "both must come from the same preparation"
+            f"{what}: has characters that the training file lacks: {missing}; both must come from the same preparation"
         )
     return vocabulary.encode(text, what)
 

@@ -59,9 +59,7 @@ class Downloader:
         if not (path.is_file() and sha256(path) == file.sha256):
             _extract(self._retrieve(source.url, source.sha256), source.member, path)
             if (actual := sha256(path)) != file.sha256:
-                raise UnavailableError(
-                    f"{source.member} in the archive has sha256 {actual}, not {file.sha256}"
-                )
+                raise UnavailableError(f"{source.member} in the archive has sha256 {actual}, not {file.sha256}")
         return path
 
     def _retrieve(self, url: str, checksum: str) -> Path:
@@ -170,11 +168,7 @@ def _unreachable(url: str) -> str | None:
 def _reason(error: Exception) -> str:
     """A short cause of one of requests' exceptions."""
     response = getattr(error, "response", None)
-    return (
-        f"HTTP {response.status_code}"
-        if response is not None
-        else f"{type(error).__name__}: {str(error)[:120]}"
-    )
+    return f"HTTP {response.status_code}" if response is not None else f"{type(error).__name__}: {str(error)[:120]}"
 
 
 def _extract(archive: Path, member: str, target: Path) -> None:

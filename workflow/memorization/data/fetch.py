@@ -85,9 +85,7 @@ def _real(
 ) -> Provenance:
     """Files from mirror and network. Nothing is placed before all are found. Raises UnavailableError."""
     if mirror is not None and not Path(mirror).is_dir():
-        raise UserError(
-            f"MEMORIZATION_DATA: the folder {mirror} does not exist; mend the path or unset the variable"
-        )
+        raise UserError(f"MEMORIZATION_DATA: the folder {mirror} does not exist; mend the path or unset the variable")
     found: dict[str, tuple[Path, str]] = {}
     wrong = []
     for file_name, file in dataset.files.items():
@@ -98,9 +96,7 @@ def _real(
             found[file_name] = local, "mirror"
         else:
             found[file_name] = downloader.get(file_name, file)
-    files = {
-        file_name: _place(path, Path(directory) / file_name, url) for file_name, (path, url) in found.items()
-    }
+    files = {file_name: _place(path, Path(directory) / file_name, url) for file_name, (path, url) in found.items()}
     downloaded = any(url != "mirror" for _, url in found.values())
     return Provenance(
         dataset=name,
@@ -136,9 +132,7 @@ def _standin(
     remedy = f"set MEMORIZATION_DATA to a folder that holds {name}/{example}, or connect to the internet"
     if on_missing == "error" or dataset.standin is None:
         raise UserError(f"data set {name!r} cannot be had: not in a local mirror, and {why}; {remedy}")
-    log.warning(
-        "data set %r: using the STAND-IN, results say nothing about %s (%s); %s", name, name, why, remedy
-    )
+    log.warning("data set %r: using the STAND-IN, results say nothing about %s (%s); %s", name, name, why, remedy)
     files = {}
     for role, text in standins.STANDINS[dataset.standin]().items():
         target = Path(directory) / getattr(dataset.roles, role)

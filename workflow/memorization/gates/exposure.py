@@ -24,9 +24,7 @@ def rank_one_share(
     return Outcome(supported, *interval, n=len(rank), summary=summary)
 
 
-def base_exposure(
-    table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int
-) -> Outcome:
+def base_exposure(table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int) -> Outcome:
     """G2: exact exposure is log2|R| in most models (binomial test), and the median skew-normal one lies in
     [low, high].
     """
@@ -37,15 +35,11 @@ def base_exposure(
     p = 1 - stats.binom.cdf(full - 1, len(exact), 0.5)
     median = statistics.bootstrap_interval(skew, np.median)
     supported = p < 0.05 and bool(within(median, low, high, len(skew), seeds))
-    summary = (
-        f"exact exposure at its ceiling in {full} of {len(exact)}; skew-normal median {shown(median, 'bits')}"
-    )
+    summary = f"exact exposure at its ceiling in {full} of {len(exact)}; skew-normal median {shown(median, 'bits')}"
     return Outcome(supported, *median, statistic=full, p_value=p, n=len(exact), summary=summary)
 
 
-def runner_up_gap(
-    table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int
-) -> Outcome:
+def runner_up_gap(table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int) -> Outcome:
     """G3: bootstrap median of the gap from the canary to the next fill, where the canary has rank 1, in [low,
     high].
     """

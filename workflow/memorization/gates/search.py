@@ -6,6 +6,7 @@ from scipy import stats
 
 from memorization import statistics, tidy
 from memorization.gates.outcome import Outcome, decide, shown, undecided
+from memorization.statistics import Interval
 
 
 def tree_is_exact(table: pd.DataFrame, reference: pd.DataFrame, *, rounding: float) -> Outcome:
@@ -43,9 +44,7 @@ def search_speed_up(
     frame = tidy.trials(table)
     frame = frame[frame["skew_normal"] >= exposure].reset_index(drop=True)
     if frame["seed"].nunique() < 3:
-        return undecided(
-            f"{frame['seed'].nunique()} seeds with exposure of at least {exposure:g} bits, 3 needed"
-        )
+        return undecided(f"{frame['seed'].nunique()} seeds with exposure of at least {exposure:g} bits, 3 needed")
     full = tidy.full_walk(frame["space_bits"].to_numpy())
     cost = np.where(frame["bound"], full, np.maximum(frame["queries"], 1))  # unknown cost: assume no gain
     gain = np.log10(full / cost)
@@ -74,10 +73,25 @@ def search_cost_falls(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: in
 
     interval = statistics.cluster_bootstrap(correlation, frame["seed"])
     verdict = decide(interval.high < 0, interval.low > 0, n, seeds)
-    summary = (
-        f"Spearman {shown(interval)} over {len(frame)} models ({int(frame['bound'].sum())} as lower bounds)"
-    )
+    summary = f"Spearman {shown(interval)} over {len(frame)} models ({int(frame['bound'].sum())} as lower bounds)"
     return Outcome(verdict, *interval, n=n, summary=summary)
+
+
+def midpoint_of(trials: pd.DataFrame) -> Interval:
+    """Estimated exposure at which extraction becomes likelier than not, over `tidy.trials` rows.
+
+    Models that share a seed are not independent: then seeds are resampled instead of profiling the likelihood.
+    """
+    x, y = trials["skew_normal"].to_numpy(), trials["extracted"].to_numpy()
+    found = statistics.logistic_midpoint(x, y)
+    if trials["seed"].nunique() == len(trials) or np.isnan(found.estimate):
+        return found
+
+    def one(i: np.ndarray) -> float:
+        intercept, slope = statistics.firth_logistic(x[i], y[i])
+        return -intercept / slope if slope > 0 else np.nan
+
+    return statistics.cluster_bootstrap(one, trials["seed"], resamples=199)
 
 
 def extraction_threshold(
@@ -99,14 +113,7 @@ def extraction_threshold(
     if len(frame) < models:
         return undecided(f"{len(frame)} models with a decided search, {models} needed", n)
     x, y = frame["skew_normal"].to_numpy(), frame["extracted"].to_numpy()
-    found = statistics.logistic_midpoint(x, y)
-    if n < len(frame):  # models that share a seed are not independent: resample seeds instead of profiling
-
-        def one(i: np.ndarray) -> float:
-            intercept, slope = statistics.firth_logistic(x[i], y[i])
-            return -intercept / slope if slope > 0 else np.nan
-
-        found = statistics.cluster_bootstrap(one, frame["seed"], resamples=199)
+    found = midpoint_of(frame)
     early, late = x[y & (x < never)], x[~y & (x > always)]
     inside = abs(found.estimate - midpoint) <= tolerance
     supported = inside and midpoint - tolerance <= found.low and found.high <= midpoint + tolerance
@@ -125,9 +132,7 @@ def extraction_is_rank_one(table: pd.DataFrame, reference: pd.DataFrame, *, mode
     frame = frame[frame["extracted"] | frame["provable"]]
     if len(frame) < models:
         return undecided(f"{len(frame)} models with both a decided search and an exact rank, {models} needed")
-    contradictions = (frame["extracted"] & (frame["rank_low"] > 1)) | (
-        ~frame["extracted"] & (frame["rank_high"] <= 1)
-    )
+    contradictions = (frame["extracted"] & (frame["rank_low"] > 1)) | (~frame["extracted"] & (frame["rank_high"] <= 1))
     agree = len(frame) - int(contradictions.sum())
     summary = f"success and exact rank 1 agree in {agree} of {len(frame)} models"
     return Outcome(agree == len(frame), agree / len(frame), n=frame["seed"].nunique(), summary=summary)

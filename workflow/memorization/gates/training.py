@@ -47,9 +47,7 @@ def controls_no_jump(
     interval, test = statistics.equivalence(values, -margin, margin)
     outside = interval.low > margin or interval.high < -margin
     verdict = decide(test.p_value < 0.05, outside, len(values), seeds)
-    return Outcome(
-        verdict, *interval, *test, n=len(values), summary=f"mean jump {shown(interval, 'bits')} (90 %)"
-    )
+    return Outcome(verdict, *interval, *test, n=len(values), summary=f"mean jump {shown(interval, 'bits')} (90 %)")
 
 
 def exposure_after_epoch(
@@ -71,9 +69,7 @@ def exposure_after_epoch(
         return undecided(f"{len(values)} seeds measured at the end of epoch {epoch:g}, 3 needed", len(values))
     interval = statistics.t_interval(values)
     verdict = within(interval, low, high, len(values), seeds)
-    return Outcome(
-        verdict, *interval, n=len(values), summary=f"{shown(interval, 'bits')} after epoch {epoch:g}"
-    )
+    return Outcome(verdict, *interval, n=len(values), summary=f"{shown(interval, 'bits')} after epoch {epoch:g}")
 
 
 def by_epoch(table: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -98,9 +94,7 @@ def plateau_at_loss_minimum(
         if least < model["epoch"].max():  # otherwise the minimum has not been reached yet
             high = model["exposure_bits"] >= share * model["exposure_bits"].max()
             differences.append((model["seed"].iloc[0], model.loc[high, "epoch"].iloc[0] - least))
-    values = (
-        pd.DataFrame(differences, columns=["seed", "d"]).groupby("seed")["d"].mean().to_numpy(dtype=float)
-    )
+    values = pd.DataFrame(differences, columns=["seed", "d"]).groupby("seed")["d"].mean().to_numpy(dtype=float)
     if len(values) < 3:
         return undecided(f"{len(values)} seeds whose test loss passed its minimum, 3 needed", len(values))
     interval, test = statistics.equivalence(values, -margin, margin)
@@ -146,23 +140,22 @@ def early_stopping_insufficient(
     """G16: at the epoch of least validation loss, are exposures above those of canaries never inserted (Gamma
     test)?
 
-    methods: in order of preference; the first that was measured is used.
+    methods: in order of preference; the first that was measured for every model at that epoch is used.
     """
-    method, frame = next(((m, f) for m in methods if len(f := by_epoch(table, m))), ("none", pd.DataFrame()))
-    if not len(frame):
-        return undecided(f"exposure was not measured by any of {', '.join(methods)}")
-    best = frame.loc[frame.groupby(tidy.MODEL)["validation_loss_nats"].idxmin()]
+    curves = tidy.rows(table, "curves")
+    best = curves.loc[curves.groupby(tidy.MODEL)["validation_loss_nats"].idxmin(), [*tidy.MODEL, "step"]]
+    found = {m: by_epoch(table, m).merge(best, on=[*tidy.MODEL, "step"]) for m in methods}
+    method = next((m for m in methods if len(found[m]) == len(best) > 0), None)
+    if method is None:
+        return undecided(f"no method of {', '.join(methods)} was measured for every model at its least validation loss")
+    best = found[method]
     values = best.groupby("seed")["exposure_bits"].mean().to_numpy()
     if len(values) < 3:
         return undecided(f"{len(values)} seeds, 3 needed", len(values))
     interval, test = statistics.t_interval(values), statistics.exponential_null(values)
     contradicted = interval.high < statistics.NULL_MEAN_BITS
     verdict = decide(test.p_value < 0.05, contradicted, len(values), seeds)
-    ceiling = tidy.rows(table, "exposure")["space_bits"].max()
-    share = (
-        f", at the ceiling (extractable) in {np.mean(values >= ceiling - 1e-6):.0%}" if ceiling > 0 else ""
-    )
-    summary = (
-        f"{method} exposure {shown(interval, 'bits')} at the least validation loss{share}; null mean 1.44"
-    )
+    ceiling = tidy.space_bits(table, reference)
+    share = f", at the ceiling (extractable) in {np.mean(values >= ceiling - 1e-6):.0%}" if ceiling > 0 else ""
+    summary = f"{method} exposure {shown(interval, 'bits')} at the least validation loss{share}; null mean 1.44"
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)

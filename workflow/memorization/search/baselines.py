@@ -13,9 +13,7 @@ from memorization.search.tree import Tree, path_states
 __all__ = ["beam", "brute_force", "greedy", "sampling"]
 
 
-def _result(
-    algorithm: str, tree: Tree, best: Best, began: float, steps: int, batches: int, **known
-) -> SearchResult:
+def _result(algorithm: str, tree: Tree, best: Best, began: float, steps: int, batches: int, **known) -> SearchResult:
     """A baseline's result; unless told otherwise nothing is proven."""
     return SearchResult(
         algorithm=algorithm,
@@ -34,9 +32,7 @@ def greedy(model: LanguageModel, tokens: TokenFormat) -> SearchResult:
     return beam(model, tokens, width=1, algorithm="greedy")
 
 
-def beam(
-    model: LanguageModel, tokens: TokenFormat, *, width: int, k: int = 1, algorithm: str = "beam"
-) -> SearchResult:
+def beam(model: LanguageModel, tokens: TokenFormat, *, width: int, k: int = 1, algorithm: str = "beam") -> SearchResult:
     """Keep the `width` cheapest prefixes of each length. Provable only if no prefix was ever dropped."""
     if width < 1:
         raise UserError(f"beam: width {width}: keep at least one prefix")

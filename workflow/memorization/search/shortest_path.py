@@ -19,7 +19,7 @@ from memorization.errors import UserError
 from memorization.search.result import Best, SearchResult
 from memorization.search.tree import Tree, path_states
 
-CACHED_STATES = 65_536
+CACHED_STATES = 131_072
 """Recurrent states kept beside the queue (a 2 x 200 LSTM's take 3.2 KB each); older ones are recomputed."""
 
 
@@ -32,69 +32,85 @@ class Nodes:
     parent: np.ndarray
     path: np.ndarray
 
-    def take(self, index: np.ndarray) -> "Nodes":
+    def take(self, index: np.ndarray | slice) -> "Nodes":
+        """The chosen nodes."""
         return Nodes(self.cost[index], self.depth[index], self.parent[index], self.path[index])
 
     @staticmethod
     def join(parts: list["Nodes"]) -> "Nodes":
+        """All of them, in order."""
+        if len(parts) == 1:
+            return parts[0]
         fields = ("cost", "depth", "parent", "path")
         return Nodes(*(np.concatenate([getattr(p, name) for p in parts]) for name in fields))
 
 
 class Queue:
-    """A priority queue of arrays: a small near part to pop from, and a far part that is only appended to.
+    """A priority queue of arrays: a sorted run to pop from, a fresh part beside it, and a far part that only grows.
 
-    Every near node is cheaper than `_bound`, every far one is not; when near runs dry, far's cheapest 1/64 moves over.
+    Nodes of run and fresh are cheaper than `_bound`, far ones are not. When run and fresh are used up, far's cheapest
+    1/64 becomes the next run, so that a pop costs its own size and not the queue's.
     """
 
     def __init__(self, smallest: int) -> None:
         self._smallest, self._bound = smallest, -inf
-        self._near: list[Nodes] = []
+        self._run: Nodes | None = None
+        self._fresh: list[Nodes] = []
         self._far: list[Nodes] = []
 
     def push(self, nodes: Nodes) -> None:
+        """Add nodes in any order."""
         near = nodes.cost < self._bound
-        for rows, part in ((near, self._near), (~near, self._far)):
+        for rows, part in ((near, self._fresh), (~near, self._far)):
             if rows.any():
                 part.append(nodes.take(rows))
 
     def pop(self, count: int, worst: float) -> Nodes | None:
-        """The `count` cheapest nodes that cost at most `worst`, which never grows; None if there are none."""
-        if not self._near and not self._refill(worst):
-            return None
-        near = Nodes.join(self._near)
-        if len(near.cost) < count and self._far:  # what is left near is cheaper than anything far: top it up
+        """The `count` cheapest nodes, without those that cost more than `worst`, which never grows; None if none do."""
+        while self._near() < count and self._far:
             self._refill(worst)
-            near = Nodes.join(self._near)
-        if len(near.cost) > count:
-            order = np.argpartition(near.cost, count - 1)
-            self._near = [near.take(order[count:])]
-            near = near.take(order[:count])
+        head = [] if self._run is None else [self._run.take(slice(0, count))]
+        if not head and not self._fresh:
+            return None
+        nodes = Nodes.join(head + self._fresh)
+        if len(nodes.cost) > count:
+            order = np.argpartition(nodes.cost, count - 1)
+            # What was not chosen goes back: it is as small as the fresh part, the run is only cut.
+            self._fresh, nodes = [nodes.take(order[count:])], nodes.take(order[:count])
         else:
-            self._near = []
-        return near.take(np.flatnonzero(near.cost <= worst)) if (near.cost <= worst).any() else None
-
-    def _refill(self, worst: float) -> bool:
-        if not self._far:
-            return False
-        far = Nodes.join(self._far)
-        far = far.take(np.flatnonzero(far.cost <= worst))
-        size = max(self._smallest, len(far.cost) // 64)
-        if len(far.cost) <= size:
-            self._bound, self._far = inf, []
-            self._near += [far] if len(far.cost) else []
-            return bool(len(far.cost))
-        self._bound = float(np.partition(far.cost, size)[size])
-        if far.cost.min() == self._bound:  # a plateau of ties: move it over whole
-            self._bound = float(np.nextafter(self._bound, inf))
-        near = far.cost < self._bound
-        self._near.append(far.take(near))
-        self._far = [far.take(~near)] if not near.all() else []
-        return True
+            self._fresh = []
+        rest = None if self._run is None else self._run.take(slice(count, None))
+        self._run = rest if rest is not None and len(rest.cost) else None
+        if self._fresh and len(self._fresh[0].cost) > self._smallest:
+            self._sort([*self._fresh, *([self._run] if self._run else [])])
+        cheap = nodes.cost <= worst
+        return nodes.take(cheap) if cheap.any() else None
 
     def minimum(self) -> float:
         """The cheapest queued cost, infinite if the queue is empty."""
-        return min((float(part.cost.min()) for part in self._near or self._far), default=inf)
+        near = [*([self._run] if self._run else []), *self._fresh]
+        return min((float(part.cost.min()) for part in near or self._far), default=inf)
+
+    def _near(self) -> int:
+        return sum(len(p.cost) for p in self._fresh) + (len(self._run.cost) if self._run else 0)
+
+    def _sort(self, parts: list[Nodes]) -> None:
+        near = Nodes.join(parts)
+        self._run, self._fresh = near.take(np.argsort(near.cost, kind="stable")), []
+
+    def _refill(self, worst: float) -> None:
+        """Move far's cheapest nodes, at least `_smallest`, over to the run."""
+        far = Nodes.join(self._far)
+        far = far.take(far.cost <= worst)
+        size = max(self._smallest, len(far.cost) // 64)
+        self._bound = inf
+        if len(far.cost) > size:  # the next cost above, so that a plateau of ties moves over whole
+            self._bound = float(np.nextafter(np.partition(far.cost, size)[size], inf))
+        near = far.cost < self._bound
+        self._far = [far.take(~near)] if not near.all() else []
+        parts = [*self._fresh, *([self._run] if self._run else []), far.take(near)]
+        if any(len(p.cost) for p in parts):
+            self._sort(parts)
 
 
 class StateCache:
@@ -154,34 +170,42 @@ class _Search:
         self.cache = StateCache(tree, cached_states)
         self.columns = np.unique(np.concatenate(tree.slots))
         self.where = [np.searchsorted(self.columns, slot) for slot in tree.slots]
-        root = Nodes(
-            np.zeros(1), np.zeros(1, np.int8), np.zeros(1, np.int64), np.zeros((1, tree.depth), np.uint8)
-        )
+        root = Nodes(np.zeros(1), np.zeros(1, np.int8), np.zeros(1, np.int64), np.zeros((1, tree.depth), np.uint8))
         self.popped = [root.cost]
         self.steps = self.batches = self.pops = 1
         self.first_leaf_batch: int | None = None
-        self.cache.add(tree.root)
-        self._children(root, 0, tree.root_edges, np.zeros(1, np.int64))
+        self._push([self._children(root, 0, tree.root_edges, np.zeros(1, np.int64))], tree.root)
 
-    def _children(self, nodes: Nodes, depth: int, edges: np.ndarray, serials: np.ndarray) -> None:
+    def _children(self, nodes: Nodes, depth: int, edges: np.ndarray, rows: np.ndarray) -> Nodes | None:
+        """Offer the leaves among the children, or return those worth queueing, with int[n] `rows` as parents."""
         child = nodes.cost[:, None] + edges
         if depth == self.tree.depth - 1:
             self.best.offer(nodes.path, child)
             if self.first_leaf_batch is None:
                 self.first_leaf_batch = self.batches
-            return
+            return None
         parent, symbol = np.nonzero((child <= self.best.worst) & np.isfinite(child))
         path = nodes.path[parent]
         path[:, depth] = symbol
-        depths = np.full(len(parent), depth + 1, dtype=np.int8)
-        self.queue.push(Nodes(child[parent, symbol], depths, serials[parent], path))
+        return Nodes(child[parent, symbol], np.full(len(parent), depth + 1, np.int8), rows[parent], path)
+
+    def _push(self, parts: list[Nodes | None], state: State) -> None:
+        """Queue children and keep the states they need: none for the deepest prefixes, which are most of them."""
+        parts = [p for p in parts if p is not None and len(p.cost)]
+        if not parts:
+            return
+        nodes = Nodes.join(parts)
+        used, inverse = np.unique(nodes.parent, return_inverse=True)
+        first = self.cache.add(state.take(used))
+        self.queue.push(Nodes(nodes.cost, nodes.depth, first + inverse, nodes.path))
 
     def expand(self, nodes: Nodes) -> None:
         """One model call for nodes of mixed depth."""
         state, owner, recomputed = self.cache.parents(nodes)
         nodes = nodes.take(owner)
         ids = np.empty(len(owner), dtype=np.int64)
-        for depth in np.unique(nodes.depth):
+        depths = np.unique(nodes.depth)[::-1]  # leaves' parents first: they tighten the filter for the others
+        for depth in depths:
             rows = nodes.depth == depth
             ids[rows] = self.tree.slots[depth - 1][nodes.path[rows, depth - 1]]
         log2_probabilities, state = self.tree.model.step(state, ids, columns=self.columns)
@@ -190,12 +214,32 @@ class _Search:
         self.pops += len(ids)
         self.steps += len(ids) + recomputed
         self.popped.append(nodes.cost)
-        serials = self.cache.add(state) + np.arange(len(ids))
-        for depth in np.unique(nodes.depth)[::-1]:  # leaves first: they tighten the filter for the others
+        parts = []
+        for depth in depths:
             rows = np.flatnonzero(nodes.depth == depth)
-            self._children(nodes.take(rows), int(depth), edges[rows][:, self.where[depth]], serials[rows])
+            parts.append(self._children(nodes.take(rows), int(depth), edges[rows][:, self.where[depth]], rows))
+        self._push(parts, state)
+
+    def result(self, seconds: float) -> SearchResult:
+        """What is known now: proven if nothing queued can cost as little as the k-th best leaf."""
+        best, queued = self.best, self.queue.minimum()
+        provable = queued > best.worst or queued == inf
+        certain = min(best.costs[0] if len(best.costs) else inf, queued)
+        return SearchResult(
+            algorithm="shortest_path",
+            fills=self.tree.fills(best.paths),
+            costs_bits=best.costs,
+            provable=provable,
+            lower_bound_bits=best.worst if provable else min(queued, best.worst),
+            pops=self.pops,
+            model_steps=self.steps,
+            batches=self.batches,
+            sequential_equivalent=int(sum(np.count_nonzero(costs < certain) for costs in self.popped)),
+            seconds=seconds,
+        )
 
     def run(self, max_steps: int, stop: str) -> None:
+        """Expand the cheapest prefixes until the stopping rule or the budget ends it."""
         while self.steps < max_steps:
             if stop == "paper" and self.first_leaf_batch and self.batches >= 2 * self.first_leaf_batch:
                 return
@@ -218,7 +262,7 @@ def shortest_path(
     """The k most likely fills (Secret Sharer §6; brief 4.9).
 
     batch       prefixes expanded per model call; the result does not depend on it
-    max_steps   model steps after which the search gives up; the result then carries a lower bound on unseen fills
+    max_steps   model steps after which it gives up; the result then carries a lower bound on unseen fills
     stop        "provable": until no queued prefix costs at most as much as the k-th best leaf (ties at the k-th
                 place are all seen, the lexicographically first are kept); "paper": twice as many batches as it took
                 to the first leaf, which may miss the best one
@@ -232,19 +276,4 @@ def shortest_path(
     # saves a model-free pop and makes "the first leaf" come at most one batch earlier.
     search = _Search(Tree.plant(model, tokens), k, batch, cached_states)
     search.run(max_steps, stop)
-    best, queued = search.best, search.queue.minimum()
-    provable = queued > best.worst or queued == inf
-    bound = min(queued, best.worst)
-    cheapest = best.costs[0] if len(best.costs) else inf
-    return SearchResult(
-        algorithm="shortest_path",
-        fills=search.tree.fills(best.paths),
-        costs_bits=best.costs,
-        provable=provable,
-        lower_bound_bits=best.worst if provable else bound,
-        pops=search.pops,
-        model_steps=search.steps,
-        batches=search.batches,
-        sequential_equivalent=int(sum(np.count_nonzero(c < min(cheapest, queued)) for c in search.popped)),
-        seconds=time.perf_counter() - began,
-    )
+    return search.result(time.perf_counter() - began)

@@ -46,9 +46,7 @@ class Tree:
             slots += [np.asarray(hole), *(np.array([t]) for t in after)]
         log2_probabilities, root = model.start(tokens.prefix)
         if not np.isfinite(log2_probabilities).any():
-            raise UserError(
-                "model: its probabilities after the canary's prefix are not finite; training diverged?"
-            )
+            raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
         prefix_cost = float(model.log_perplexity(tokens.prefix[None])[0]) if len(tokens.prefix) > 1 else 0.0
         edges = -np.asarray(log2_probabilities, dtype=np.float64)[:, slots[0]]
         return cls(model, tuple(slots), np.array(holes), prefix_cost, root, edges)
@@ -80,9 +78,7 @@ class Tree:
 
     def step(self, state: State, symbols: np.ndarray, depth: int) -> tuple[np.ndarray, State]:
         """Feed slot `depth - 1`'s int[n] symbols: (float64[n, b] bits of slot `depth`'s symbols, State of n)."""
-        log2_probabilities, state = self.model.step(
-            state, self.slots[depth - 1][symbols], columns=self.slots[depth]
-        )
+        log2_probabilities, state = self.model.step(state, self.slots[depth - 1][symbols], columns=self.slots[depth])
         return np.negative(log2_probabilities, dtype=np.float64), state
 
     def paths(self, fills: np.ndarray) -> np.ndarray:

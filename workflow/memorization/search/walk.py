@@ -79,7 +79,7 @@ class _Pending:
 class _Walk:
     """Depth first over chunks: always the deepest level with a full chunk, else the shallowest with anything.
 
-    Levels drain before they grow, so each keeps states of a few chunks only, and pruned levels still fill their batches.
+    Levels drain before they grow, so each keeps the states of a few chunks only, and pruned levels still fill batches.
     """
 
     tree: Tree
@@ -125,6 +125,12 @@ class _Walk:
                 np.concatenate([p.own for p in parts]),
             )
         return True
+
+    def bounds(self) -> tuple[int, int, int]:
+        """Ranks at the three limits; the last one includes every leaf below a prefix that was not expanded."""
+        low, rank, high = (1 + int(n) for n in self.counts)
+        unseen = sum(n * self.tree.leaves_below[d] for d, n in enumerate(self.waiting()))
+        return low, rank, high + unseen - (not self.own_reached)
 
     def _take(self, depth: int, count: int) -> list[_Pending]:
         level, parts = self.levels[depth], []
@@ -214,18 +220,10 @@ def rank_in(
     """
     began = time.perf_counter()
     (cost,), scoring_steps = score(tree, np.atleast_2d(fill))
-    walk = _Walk(
-        tree,
-        tree.paths(fill)[0],
-        np.array([cost - margin, cost + tolerance, cost + margin]),
-        prune,
-        None if prune else edges,
-    )
+    limits = np.array([cost - margin, cost + tolerance, cost + margin])
+    walk = _Walk(tree, tree.paths(fill)[0], limits, prune, None if prune else edges)
     finished = walk.run(chunk, max_steps)
-    low, rank, high = (1 + int(n) for n in walk.counts)
-    if not finished:
-        unseen = sum(n * tree.leaves_below[d] for d, n in enumerate(walk.waiting()))
-        high += unseen - (not walk.own_reached)
+    low, rank, high = walk.bounds()
     return Rank(
         rank=float(rank) if finished else nan,
         rank_low=low,

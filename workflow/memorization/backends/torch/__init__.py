@@ -1,0 +1,55 @@
+"""The PyTorch back end: `train` and `load` as in `backends.base.Backend`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from memorization import weights as weight_files
+from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.torch.training import Trainer
+from memorization.data.corpora import TrainingCorpus
+from memorization.errors import UserError
+from memorization.specs import RunSpec
+from memorization.vocabulary import Vocabulary
+
+__all__ = ["TorchLanguageModel", "load", "train"]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU if there is one, else the CPU. Raises UserError for a device that is not there.
+
+    On a CPU torch is set to one thread: Snakemake runs trainings side by side, and two threads on a small LSTM are many
+    times slower than one as soon as the cores are shared. It also makes results independent of the machine's cores.
+    """
+    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    chosen = {"auto": available[1] if len(available) > 1 else "cpu", "cuda": "cuda:0"}.get(name, name)
+    if chosen not in available:
+        raise UserError(f"device {name!r}: not available here; choose auto or one of {', '.join(available)}")
+    if chosen == "cpu":
+        torch.set_num_threads(1)
+    return torch.device(chosen)
+
+
+def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto") -> None:
+    """Train all replicates of `spec` together; write model.npz, curves.csv and measures.csv into `run_dir`.
+
+    Interrupted, it continues from run_dir/checkpoint.pt. Raises UserError: a device that is not there, too little text,
+    or a full disk (the last checkpoint stays usable).
+    """
+    if len(corpora) != spec.replicates:
+        raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
+    Trainer(spec, corpora, run_dir, choose_device(device)).train()
+
+
+def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "auto") -> list[TorchLanguageModel]:
+    """The trained models of a finished run, one per replicate.
+
+    Raises UserError if model.npz is missing or does not fit.
+    """
+    place = choose_device(device)
+    stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
+    return [
+        TorchLanguageModel({name: torch.from_numpy(a[k]).to(place) for name, a in stacked.items()}, vocabulary)
+        for k in range(len(stacked["output.bias"]))
+    ]

@@ -69,9 +69,12 @@ def _steps(tensor: Tensor) -> tuple[Tensor, ...]:
     return tensor.unbind(-3)
 
 
-def _recur(gates: Tensor, weight_hh: Tensor, workspace: "Workspace") -> tuple[Tensor, ...]:
-    """The time loop, from a zero state. `gates` [R, T, B, 4H] holds input pre-activations (g's doubled) and is overwritten
-    by sigmoid of the full pre-activations. Returns cell gate, cell, tanh(cell), hidden: [R, T, B, H] each."""
+def _recur(gates: Tensor, weight_hh: Tensor, workspace: Workspace) -> tuple[Tensor, ...]:
+    """The time loop, from a zero state.
+
+    `gates` [R, T, B, 4H] holds the inputs' pre-activations (g's doubled) and is overwritten by the sigmoid of the full
+    ones. Returns cell gate, cell, tanh(cell) and hidden, [R, T, B, H] each.
+    """
     units = weight_hh.shape[-1]
     shape = (*gates.shape[:-1], units)
     cell_gate, cell, squashed, hidden = (workspace.get(gates, name, shape) for name in ("g", "c", "tanh_c", "h"))
@@ -94,36 +97,47 @@ def _recur(gates: Tensor, weight_hh: Tensor, workspace: "Workspace") -> tuple[Te
     return cell_gate, cell, squashed, hidden
 
 
-def _recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
+def _gate_factors(gates: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Everything in the backward pass that needs no recurrence, for all time steps at once.
+
+    Overwrites `gates` with what turns dL/d(cell) (for o: dL/d(hidden)) into gate gradients, and returns
+    d(hidden)/d(cell) and the forget gate, [R, T, B, H] each, in buffers of `saved`.
+    """
+    cell_gate, cell, squashed = saved
+    i, f, s, o = gates.split(cell.shape[-1], dim=-1)
+    sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+    tanh_backward = torch.ops.aten.tanh_backward.grad_input
+    tanh_backward(i, cell_gate, grad_input=s)
+    sigmoid_backward(cell_gate, i, grad_input=i)
+    through = tanh_backward(o, squashed, grad_input=cell_gate)
+    sigmoid_backward(squashed, o, grad_input=o)
+    forget = squashed.copy_(f)
+    sigmoid_backward(cell[:, :-1], f[:, 1:], grad_input=f[:, 1:])
+    f[:, 0] = 0
+    return through, forget
+
+
+def _recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Sequence[Tensor]) -> Tensor:
     """Gate gradients dL/d(pre-activation), [R, T, B, 4H], written over `gates`.
 
     `grad` [R, T, B, H] is the loss gradient of the hidden states as seen by the next layer.
     """
     units = weight_hh.shape[-1]
-    block, weight, grad, g_, c_, tc_ = _squeeze([gates, weight_hh, grad, *saved])
+    through, forget = _gate_factors(gates, saved)
+    block, weight, grad, through, forget = _squeeze([gates, weight_hh, grad, through, forget])
     product = torch.addmm if block.dim() == 3 else torch.baddbmm
-    i_, f_, _, o_ = (_steps(part) for part in block.split(units, dim=-1))
-    a_, g_, c_, tc_, up_ = map(_steps, (block, g_, c_, tc_, grad))
-    outer = torch.empty(a_[0].shape, dtype=gates.dtype, device=gates.device)
-    d_i, d_f, d_g, d_o = outer.split(units, dim=-1)
-    d_hidden, d_tanh, d_cell = (torch.empty_like(g_[0], memory_format=torch.contiguous_format) for _ in range(3))
-    zero = torch.zeros((), dtype=gates.dtype, device=gates.device)
-    d_cell.zero_()
-    for t in range(len(a_) - 1, -1, -1):
-        dh = product(up_[t], a_[t + 1], weight, out=d_hidden) if t + 1 < len(a_) else up_[t]
-        torch.mul(dh, tc_[t], out=d_o)
-        torch.mul(dh, o_[t], out=d_tanh)
-        torch.ops.aten.tanh_backward.grad_input(d_tanh, tc_[t], grad_input=d_tanh)
-        d_cell.add_(d_tanh)
-        torch.mul(d_cell, g_[t], out=d_i)
-        # g = 2s - 1 with s = sigmoid(2a), so dg/da = 4 s (1 - s): the 4 goes here, s (1 - s) comes with the other gates'.
-        torch.addcmul(zero, d_cell, i_[t], value=4, out=d_g)
-        if t:
-            torch.mul(d_cell, c_[t - 1], out=d_f)
-            d_cell.mul_(f_[t])
-        else:
-            d_f.zero_()
-        torch.ops.aten.sigmoid_backward.grad_input(outer, a_[t], grad_input=a_[t])
+    from_cell, from_hidden = block.unflatten(-1, (4, units)).split([3, 1], dim=-2)
+    from_cell, from_hidden = from_cell.unbind(-4), from_hidden.squeeze(-2).unbind(-3)
+    block, grad, through, forget = map(_steps, (block, grad, through, forget))
+    buffer, d_cell = torch.empty_like(grad[0]), torch.zeros_like(grad[0])
+    d_cell_once_per_gate = d_cell.unsqueeze(-2)
+    last = len(block) - 1
+    for t in range(last, -1, -1):
+        d_hidden = grad[t] if t == last else product(grad[t], block[t + 1], weight, out=buffer)
+        d_cell.addcmul_(d_hidden, through[t])
+        from_cell[t].mul_(d_cell_once_per_gate)
+        from_hidden[t].mul_(d_hidden)
+        d_cell.mul_(forget[t])
     return gates
 
 
@@ -139,11 +153,19 @@ def _recurrent_gradient(gate_gradients: Tensor, hidden: Tensor) -> Tensor:
     return _weight_gradient(gate_gradients[:, 1:], hidden[:, :-1])
 
 
+def _taken(ctx) -> Tensor:
+    """The forward pass's gates, once: the backward pass overwrites them."""
+    gates, ctx.gates = ctx.gates, None
+    if gates is None:
+        raise RuntimeError("an LSTM layer's backward pass can run only once: it works in place")
+    return gates
+
+
 class EmbeddedLayer(torch.autograd.Function):
     """The first layer. Its input is an embedding, so its projection is a row of the table E W_ih' + b, [R, V, 4H]."""
 
     @staticmethod
-    def forward(ctx, ids: Tensor, table: Tensor, weight_hh: Tensor, workspace: "Workspace") -> Tensor:
+    def forward(ctx, ids: Tensor, table: Tensor, weight_hh: Tensor, workspace: Workspace) -> Tensor:
         """int64[R, T, B] ids -> hidden states [R, T, B, H]."""
         replicates, vocabulary, width = table.shape
         shift = torch.arange(replicates, device=ids.device).view(-1, 1, 1) * vocabulary
@@ -160,7 +182,7 @@ class EmbeddedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         rows, weight_hh, hidden = ctx.saved_tensors
-        gate_gradients = _recur_backward(grad, weight_hh, ctx.gates, ctx.saved)
+        gate_gradients = _recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
         replicates, width = weight_hh.shape[:2]
         d_table = torch.ops.aten.embedding_dense_backward(
             gate_gradients.flatten(0, 2), rows, replicates * ctx.vocabulary, -1, False
@@ -173,7 +195,7 @@ class Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, inputs: Tensor, weight_ih: Tensor, bias: Tensor, weight_hh: Tensor, workspace: "Workspace"
+        ctx, inputs: Tensor, weight_ih: Tensor, bias: Tensor, weight_hh: Tensor, workspace: Workspace
     ) -> Tensor:
         """[R, T, B, I] inputs -> hidden states [R, T, B, H]."""
         width = weight_ih.shape[1]
@@ -188,7 +210,7 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         inputs, weight_ih, weight_hh, hidden = ctx.saved_tensors
-        gate_gradients = _recur_backward(grad, weight_hh, ctx.gates, ctx.saved)
+        gate_gradients = _recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
         rows = gate_gradients.flatten(1, 2)
         d_inputs = _product(rows, weight_ih).view(inputs.shape)
         d_weight, d_bias = _weight_gradient(gate_gradients, inputs), rows.sum(1)

@@ -1,0 +1,101 @@
+"""The tables of an attack: contracts, independence of replicates, consistency between searches and ranks."""
+
+import numpy as np
+import pytest
+
+from memorization import contracts
+from memorization.attack import TABLES, attack
+from memorization.backends.controls import MarkovModel, OracleModel
+from memorization.canaries import CanaryFormat
+from memorization.errors import UserError
+from memorization.specs import AttackSpec
+from memorization.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.of(["\nthe random number is 0123456789-"])
+FMT = CanaryFormat.parse("the {d}{d}{d}{d}")
+FILLS = np.array([[2, 8, 1, 2], [6, 5, 0, 1]])
+EVERY = ("shortest_path", "beam", "sampling", "greedy", "brute_force")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return [OracleModel(VOCABULARY, "the 2812", 0.7), MarkovModel(VOCABULARY, 1)]
+
+
+@pytest.fixture(scope="module")
+def tables(models):
+    spec = AttackSpec(references=300, controls=5, bootstrap=10, extraction=EVERY, top=9, histogram_bins=8)
+    return attack(models, FMT, FILLS, spec, seed=3)
+
+
+def test_every_table_keeps_its_contract(tables, tmp_path):
+    assert set(tables) == set(TABLES)
+    for name, frame in tables.items():
+        assert len(frame)
+        contracts.write(name, frame, tmp_path)
+        assert len(contracts.read(name, tmp_path)) == len(frame)
+
+
+def test_memorised_canary_is_extracted_by_every_search_and_ranks_first(tables):
+    extraction = tables["extraction"].query("replicate == 0")
+    assert extraction["algorithm"].tolist() == list(EVERY)
+    assert extraction["extracted"].all()
+    assert extraction["fill"].unique().tolist() == ["2812"]
+    exact = tables["exposure"].query("replicate == 0 and method == 'exact'")
+    assert exact["rank"].tolist() == [1.0]
+
+
+def test_provable_extraction_succeeds_exactly_where_the_exact_rank_is_one(tables):
+    exact = tables["exposure"].query("method == 'exact'").set_index("replicate")["rank"] == 1
+    found = tables["extraction"].query("algorithm == 'shortest_path'").set_index("replicate")
+    assert found["provable"].all()
+    assert found["extracted"].equals(exact.rename("extracted"))
+
+
+def test_top_is_in_order_and_marks_the_canary(tables):
+    for replicate, frame in tables["top"].groupby("replicate"):
+        assert frame["position"].tolist() == list(range(1, 10))
+        assert frame["cost_bits"].is_monotonic_increasing
+        own = FMT.fill_text(FILLS[replicate])
+        assert (frame["is_canary"] == (frame["fill"] == own)).all()
+        assert replicate != 0 or frame["is_canary"].iloc[0]
+
+
+def test_histogram_holds_every_reference(tables):
+    assert tables["histogram"].groupby("replicate")["count"].sum().tolist() == [300, 300]
+
+
+def test_controls_and_references_are_other_fills(tables):
+    controls = tables["exposure"].query("kind == 'control'")
+    assert not set(controls["fill"]) & {"2812", "6501"}
+    assert controls.groupby("replicate").size().tolist() == [5, 5]
+
+
+def test_a_replicates_rows_do_not_depend_on_the_others(models, tables):
+    spec = AttackSpec(references=300, controls=5, bootstrap=10)
+    alone = attack(models[:1], FMT, FILLS[:1], spec, seed=3)["exposure"].drop(columns="seconds")
+    together = tables["exposure"].query("replicate == 0").drop(columns="seconds")
+    assert alone.equals(together.reset_index(drop=True))
+
+
+def test_tables_that_were_not_asked_for_are_empty_but_keep_their_contract(models, tmp_path):
+    spec = AttackSpec(references=50, controls=0, bootstrap=0, extraction=())
+    tables = attack(models[:1], FMT, FILLS[:1], spec, seed=0)
+    for name in ("extraction", "top", "histogram"):
+        assert tables[name].empty
+        contracts.write(name, tables[name], tmp_path)
+
+
+def test_a_search_out_of_budget_reports_a_bound_and_lists_only_certain_fills():
+    fmt = CanaryFormat.parse("{d}" * 7)
+    spec = AttackSpec(references=50, controls=0, bootstrap=0, exact_steps=10, extraction_steps=100, top=5)
+    tables = attack([MarkovModel(VOCABULARY, 2, concentration=5.0)], fmt, np.zeros((1, 7), int), spec, seed=0)
+    (row,) = tables["extraction"].to_dict("records")
+    assert not row["provable"]
+    assert 0 < row["lower_bound_bits"] < row["canary_cost_bits"]
+    assert tables["top"].empty
+
+
+def test_mismatched_numbers_are_named(models):
+    with pytest.raises(UserError, match="2 models but 1"):
+        attack(models, FMT, FILLS[:1], AttackSpec(), seed=0)

@@ -1,0 +1,184 @@
+"""Replicates that share one block of tensors: their weights, optimiser, data, and one epoch of training.
+
+On a GPU all replicates of a cell form one group. On a CPU each is a group of its own: its products then have the same
+shapes, and its elementwise loops the same tails, whatever else is trained, so that its numbers are equal bit by bit;
+a block of several replicates would leave the cache without being quicker.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memorization import weights as weight_files
+from memorization.backends.torch.lstm import Dropout, Workspace, losses
+from memorization.backends.torch.optimizers import make_optimizer
+from memorization.data.corpora import TrainingCorpus, windows
+from memorization.errors import UserError
+from memorization.specs import RunSpec
+from memorization.streams import stream
+
+EVALUATION_WINDOWS = 128
+"""Held-out windows per call."""
+
+
+def clip_gradients(parameters: Sequence[Tensor], limit: float) -> None:
+    """Scale each replicate's gradients so that their global norm is at most `limit` (Pascanu et al. 2013)."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+    factor = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+class WindowSet:
+    """The windows of one text per replicate: inputs and targets, int64[R, N, T] each."""
+
+    def __init__(self, texts: Sequence[np.ndarray], length: int, device: torch.device, what: str):
+        pairs = [windows(text, length) for text in texts]
+        counts = {len(inputs) for inputs, _ in pairs}
+        if counts == {0} or len(counts) > 1:
+            raise UserError(
+                f"{what} text: replicates have {sorted(counts)} windows of {length} characters; all need the same "
+                "number, at least 1: use more text or a smaller training.sequence_length"
+            )
+        self.count = counts.pop()
+        self.inputs, self.targets = (self._stack(arrays, device) for arrays in zip(*pairs, strict=True))
+
+    @staticmethod
+    def _stack(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
+        tensors = [torch.from_numpy(np.ascontiguousarray(a, dtype=np.int64)) for a in arrays]
+        return (tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)).to(device)
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [R, T, B] of the windows int64[R, B] `rows`."""
+        replicate = torch.arange(len(rows), device=rows.device)[:, None]
+        return tuple(part[replicate, rows].transpose(1, 2).contiguous() for part in (self.inputs, self.targets))
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some replicates."""
+        self.inputs, self.targets = self.inputs[rows], self.targets[rows]
+
+
+class Group:
+    """Some replicates of a cell (`members`, their numbers) in training."""
+
+    def __init__(self, spec: RunSpec, members: Sequence[int], corpora: Sequence[TrainingCorpus], device: torch.device):
+        """`corpora` are the members', in the same order."""
+        self.spec, self.members, self.device = spec, list(members), device
+        size = len(corpora[0].vocabulary)
+        initial = [weight_files.initial_weights(spec.model, size, stream(spec.seed, k, "init")) for k in self.members]
+        self.workspaces = [Workspace() for _ in range(spec.model.layers)]
+        length = spec.training.sequence_length
+        self.data = {
+            role: WindowSet([getattr(c, role) for c in corpora], length, device, role)
+            for role in ("train", "validation", "test")
+        }
+        self._install({name: torch.from_numpy(a) for name, a in weight_files.stack(initial).items()})
+
+    def _install(self, weights: dict[str, Tensor]) -> None:
+        """Make `weights` [R, ...] the trained tensors, with a fresh optimiser."""
+        self.weights = {
+            name: array.to(self.device).clone().requires_grad_(weight_files.trained(name))
+            for name, array in weights.items()
+        }
+        self.parameters = [w for w in self.weights.values() if w.requires_grad]
+        self.optimizer = make_optimizer(self.parameters, self.spec.training)
+
+    @property
+    def batches(self) -> int:
+        """Mini-batches per epoch. The last may be smaller: with a dropped rest an epoch could miss the canary."""
+        return -(-self.data["train"].count // self.spec.training.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """int64[R, N]: the order of windows in epoch 1, 2, ..., drawn per replicate and epoch."""
+        count = self.data["train"].count
+        if not self.spec.training.shuffle:
+            return np.tile(np.arange(count), (len(self.members), 1))
+        seed = self.spec.seed
+        return np.stack([stream(seed, k, f"shuffle-{epoch}").permutation(count) for k in self.members])
+
+    def _dropout(self, epoch: int) -> Dropout | None:
+        """Inverted dropout with a generator per replicate, seeded per epoch: nothing to store for resuming."""
+        rate = self.spec.training.dropout
+        if rate == 0:
+            return None
+        generators = [torch.Generator(self.device) for _ in self.members]
+        for generator, k in zip(generators, self.members, strict=True):
+            generator.manual_seed(int(stream(self.spec.seed, k, f"dropout-{epoch}").integers(2**63)))
+
+        def apply(states: Tensor) -> Tensor:
+            mask = torch.empty_like(states)
+            for part, generator in zip(mask, generators, strict=True):
+                part.bernoulli_(1 - rate, generator=generator)
+            return states * mask.div_(1 - rate)
+
+        return apply
+
+    def train_epoch(self, epoch: int, batches: int) -> Iterator[np.ndarray]:
+        """Train on the first `batches` mini-batches; yields after each its windows, int64[R, B].
+
+        `epoch_loss` then holds float64[R]: nats per character, mean over all characters trained on in this epoch.
+        """
+        size, order = self.spec.training.batch_size, self.order(epoch)
+        on_device = torch.from_numpy(order).to(self.device)
+        dropout = self._dropout(epoch)
+        total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
+        seen = 0
+        for first in range(0, batches * size, size):
+            rows = on_device[:, first : first + size]
+            total += self._update(rows, dropout).double() * rows.shape[1]
+            seen += rows.shape[1]
+            yield order[:, first : first + size]
+        self.epoch_loss = (total / seen).cpu().numpy()
+
+    def _update(self, rows: Tensor, dropout: Dropout | None) -> Tensor:
+        """One step of the optimiser on the mean loss of each replicate; returns that loss, [R]."""
+        self.optimizer.zero_grad()
+        loss = losses(self.weights, *self.data["train"].batch(rows), self.workspaces, dropout)
+        loss.sum().backward()
+        if self.spec.training.gradient_clip is not None:
+            clip_gradients(self.parameters, self.spec.training.gradient_clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def evaluate(self, role: str) -> np.ndarray:
+        """float64[R]: nats per character on the validation or test windows, each from a zero state as in training."""
+        data = self.data[role]
+        total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
+        for first in range(0, data.count, EVALUATION_WINDOWS):
+            rows = torch.arange(first, min(first + EVALUATION_WINDOWS, data.count), device=self.device)
+            rows = rows.expand(len(self.members), -1)
+            total += losses(self.weights, *data.batch(rows), self.workspaces).double() * rows.shape[1]
+        return (total / data.count).cpu().numpy()
+
+    def weights_of(self, member: int) -> dict[str, Tensor]:
+        """One replicate's weights, views on the device."""
+        row = self.members.index(member)
+        return {name: array.detach()[row] for name, array in self.weights.items()}
+
+    def drop(self, finished: set[int]) -> None:
+        """Take finished replicates off the replicate axis, optimiser state included."""
+        keep = [row for row, member in enumerate(self.members) if member not in finished]
+        rows = torch.tensor(keep, dtype=torch.long, device=self.device)
+        old = self.optimizer.state()
+        self.members = [self.members[row] for row in keep]
+        self._install({name: array.detach()[rows] for name, array in self.weights.items()})
+        self.optimizer.restore(old, rows)
+        for data in self.data.values():
+            data.select(rows)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        weights = {name: array.detach() for name, array in self.weights.items()}
+        return {"members": self.members, "weights": weights, "optimizer": self.optimizer.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        if gone := set(self.members) - set(state["members"]):
+            self.drop(gone)
+        self._install(state["weights"])
+        self.optimizer.restore(state["optimizer"])

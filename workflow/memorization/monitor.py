@@ -1,0 +1,202 @@
+"""Live progress of a workflow: jobs done, running, failed, and an estimate of the time left.
+
+A logging handler for Snakemake's own events. On a terminal it keeps one panel up to date; in a log it prints a plain
+line whenever a training, an attack or a figure begins or ends. Everything else Snakemake says is left to it.
+"""
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from memorization.data.registry import DatasetSpec
+from memorization.expansion import Plan
+
+PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "environment": 60.0, "fetch": 5.0}
+"""Seconds per unit of work before anything has been observed; other rules 3 s. Replaced by what is measured."""
+
+CHARACTERS_PER_SECOND = 20_000
+"""Training speed assumed for one core until a training has ended (2 x 200 LSTM)."""
+
+QUIET = {"specify", "all"}
+"""Rules whose end is not worth a line."""
+
+LONG = {"train", "attack", "environment", "fetch"}
+"""Rules whose begin is."""
+
+ROUTINE = {"job_info", "job_started", "job_finished", "progress", "run_info", "resources_info", "shellcmd"}
+"""Events that the monitor tells in its own way."""
+
+
+def work(plan: Plan, datasets: dict[str, DatasetSpec]) -> dict[tuple[str, str], float]:
+    """(rule, run id) -> units of work: seconds at the assumed speed for trainings, models for attacks."""
+    units = {}
+    for name, spec in plan.runs.items():
+        dataset = datasets[spec.corpus.dataset]
+        characters = (dataset.files[dataset.roles.train].bytes or 0) * spec.corpus.fraction
+        epochs = min(spec.training.epochs, 12.0) if spec.training.patience else spec.training.epochs
+        size = (spec.model.units / 200) ** 2 * spec.model.layers / 2
+        units["train", name] = max(characters * epochs * spec.replicates * size / CHARACTERS_PER_SECOND, 1.0)
+        units["attack", name] = float(spec.replicates)
+    return units
+
+
+@dataclass
+class Job:
+    """A job that has begun."""
+
+    rule: str
+    message: str
+    units: float
+    began: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+
+class Estimator:
+    """Time left from units of work per rule; seconds per unit are learned from the jobs that end."""
+
+    def __init__(self, units: dict[tuple[str, str], float], cores: int) -> None:
+        self.units = units
+        self.cores = max(cores, 1)
+        self.waiting: Counter[str] = Counter()
+        self.running: dict[int, Job] = {}
+        self.seen: dict[str, list[float]] = {}
+
+    def begin(self, number: int, rule: str, run: str, message: str) -> Job:
+        job = self.running[number] = Job(rule, message, self.units.get((rule, run), 1.0))
+        self.waiting[rule] -= 1
+        return job
+
+    def end(self, number: int, learn: bool = True) -> Job | None:
+        job = self.running.pop(number, None)
+        if job and learn:
+            total = self.seen.setdefault(job.rule, [0.0, 0.0])
+            total[0] += job.elapsed
+            total[1] += job.units
+        return job
+
+    def rate(self, rule: str) -> float:
+        """Seconds per unit of work."""
+        seconds, units = self.seen.get(rule, (0.0, 0.0))
+        return seconds / units if units else PRIOR_SECONDS.get(rule, 3.0)
+
+    def seconds_left(self) -> float:
+        """All remaining work shared by the cores, but no less than the longest running job still needs."""
+        of_running = [max(j.units * self.rate(j.rule) - j.elapsed, 1.0) for j in self.running.values()]
+        waiting = 0.0
+        for rule, count in self.waiting.items():
+            sizes = [u for (r, _), u in self.units.items() if r == rule] or [1.0]
+            waiting += max(count, 0) * self.rate(rule) * sum(sizes) / len(sizes)
+        return max([(sum(of_running) + waiting) / self.cores, *of_running])
+
+
+def routine(record: logging.LogRecord) -> bool:
+    """Whether Snakemake's own terminal output can spare `record`: what the monitor says, and notes without an event."""
+    event = str(getattr(record, "event", "") or "")
+    told = event in ROUTINE or (not event and "Nothing to be done" not in record.getMessage())
+    return record.levelno < logging.WARNING and told
+
+
+def attach(logger: logging.Logger, monitor: "Monitor", dry_run: Callable[[], bool]) -> None:
+    """Add `monitor` to Snakemake's logger once, and leave its terminal handler only what is not routine.
+
+    The log file in .snakemake/log keeps everything. A dry run, known only after parsing, is left as Snakemake shows it.
+    """
+    if any(type(handler) is Monitor for handler in logger.handlers):
+        return
+    for handler in logger.handlers:
+        if getattr(handler, "name", "") == "DefaultStreamHandler":
+            handler.addFilter(lambda record: dry_run() or not routine(record))
+    monitor.addFilter(lambda record: not dry_run())
+    logger.addHandler(monitor)
+
+
+class Monitor(logging.Handler):
+    """A handler of Snakemake's events: see `attach`."""
+
+    def __init__(self, units: dict[tuple[str, str], float], cores: int, console: Console | None = None) -> None:
+        super().__init__(logging.INFO)
+        self.estimator = Estimator(units, cores)
+        self.console = console or Console(stderr=True)
+        self.total = self.done = self.failed = 0
+        self.live: Live | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = str(getattr(record, "event", "") or "")
+        action = getattr(self, f"on_{event}", None)
+        if action:
+            try:
+                action(record)
+            except Exception:
+                self.handleError(record)
+
+    def on_run_info(self, record: logging.LogRecord) -> None:
+        stats = {rule: int(count) for rule, count in record.stats.items() if rule != "total"}
+        self.estimator.waiting.update(stats)
+        self.total = sum(stats.values())
+        if self.console.is_terminal and self.live is None:
+            self.live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=2, transient=True)
+            self.live.start()
+
+    def on_job_info(self, record: logging.LogRecord) -> None:
+        wildcards = dict(getattr(record, "wildcards", None) or {})
+        message = getattr(record, "rule_msg", None) or record.rule_name
+        job = self.estimator.begin(record.jobid, record.rule_name, wildcards.get("run", ""), message)
+        if job.rule in LONG:
+            self._say(f"started   {job.message}", job.rule)
+
+    def on_job_finished(self, record: logging.LogRecord) -> None:
+        self.done += 1
+        if job := self.estimator.end(record.job_id):
+            self._say(f"finished  {job.message} in {duration(job.elapsed)}", job.rule)
+        if self.done + self.failed >= self.total:
+            self.close()
+
+    def on_job_error(self, record: logging.LogRecord) -> None:
+        self.failed += 1
+        self.estimator.end(record.jobid, learn=False)
+
+    def close(self) -> None:
+        if self.live:
+            self.live.stop()
+            self.live = None
+        super().close()
+
+    def summary(self) -> str:
+        """One line: done, running, failed, left."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        left = duration(self.estimator.seconds_left())
+        return (
+            f"{self.done} of {self.total} jobs done, {len(self.estimator.running)} running{failed}, about {left} left"
+        )
+
+    def _say(self, text: str, rule: str) -> None:
+        if self.live is None and rule not in QUIET:
+            print(f"{time.strftime('%H:%M:%S')}  {text}  [{self.summary()}]", file=sys.stderr, flush=True)
+
+    def _panel(self) -> Group:
+        lines = [
+            Text(f"  {duration(job.elapsed):>8}  {job.message}", style="dim") for job in self.estimator.running.values()
+        ]
+        bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=None)
+        return Group(*lines, bar, Text(self.summary(), style="bold"))
+
+
+def duration(seconds: float) -> str:
+    """45 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
