@@ -1,4 +1,4 @@
-"""Shared fixtures. Tests run in the driver's environment; those that need a back end run in its own (test_backends.py)."""
+"""Shared fixtures. Tests run in the driver's environment, those that need a back end in its own (test_backends.py)."""
 
 import os
 import shutil

@@ -106,6 +106,27 @@ def test_take_gathers_states(model, ids):
     )
 
 
+def test_siblings_of_shared_states_step_as_if_alone(model, ids):
+    # Ten children per parent, as in a walk: a back end may keep the parents once.
+    _, state = spread(model, ids)
+    _, state = model.step(state, ids[:, 1])
+    parents, tokens = np.repeat([3, 8, 3], 10), np.tile(ids[:10, 2], 3)
+    alone = np.concatenate(
+        [model.step(state.take([p]), np.array([t]))[0] for p, t in zip(parents, tokens, strict=True)]
+    )
+    shared = state.take([3, 8]).take(np.repeat([0, 1, 0], 10))
+    assert len(shared) == 30
+    together, after = model.step(shared, tokens)
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
+    mixed = model.concatenate([state.take([8]), shared, shared.take([4, 25])])
+    assert len(mixed) == 33
+    again, _ = model.step(mixed, np.concatenate([tokens[10:11], tokens, tokens[[4, 25]]]))
+    np.testing.assert_allclose(again, alone[[10, *range(30), 4, 25]], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        model.step(after, tokens)[0][7], model.step(after.take([7]), tokens[7:8])[0][0], rtol=1e-5, atol=1e-5
+    )
+
+
 def test_concatenate_keeps_the_order(model, ids):
     _, state = spread(model, ids)
     _, state = model.step(state, ids[:, 1])

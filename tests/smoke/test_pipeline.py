@@ -89,6 +89,35 @@ def test_publish_then_draw_from_the_published_tables(workplace, offline_run):
     assert not (workplace / "results" / "published" / "runs").exists()
 
 
+@pytest.mark.skipif("MEMORIZATION_DATA" not in os.environ, reason="no local data mirror (MEMORIZATION_DATA)")
+def test_real_data_from_a_mirror_is_used_and_recorded(workplace, torch_environment):
+    ended = snakemake(workplace, "--cores", "2", "--config", "scale=smoke", "figures=fig08_overtraining", **OFFLINE)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    assert "STAND-IN" not in ended.stdout
+    table = pd.read_csv(workplace / "results" / "smoke" / "tables" / "secret_sharer" / "fig08_overtraining.csv")
+    assert set(table["data_source"]) == {"mirror"}
+    claims = pd.read_csv(workplace / "results" / "smoke" / "claims.csv")
+    assert set(claims["verdict"]) == {"not testable at this scale"}
+    assert os.environ["MEMORIZATION_DATA"] not in (workplace / "results/smoke/data/ptb/provenance.json").read_text()
+
+
+def test_a_truncated_mirror_stops_the_run_before_training(clone, torch_environment, tmp_path):
+    (tmp_path / "mirror" / "ptb").mkdir(parents=True)
+    for part in ("train", "valid", "test"):
+        (tmp_path / "mirror" / "ptb" / f"ptb.{part}.txt").write_text(" cut off in the mid")
+    workplace = tmp_path / "repository"
+    shutil.copytree(clone, workplace)
+    (workplace / "envs" / "torch" / ".venv").symlink_to(torch_environment.parents[1])
+    ended = snakemake(
+        workplace, "--cores", "1", "--config", "scale=smoke", "figures=fig08_overtraining",
+        MEMORIZATION_DATA=str(tmp_path / "mirror"), **OFFLINE,
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert "ptb.train.txt" in ended.stdout + ended.stderr
+    assert "truncated" in ended.stdout + ended.stderr
+    assert not list(workplace.glob("results/smoke/runs/**/model.npz"))
+
+
 def command(python: Path, folder: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess:
     """`python -m memorization …` in the back end's environment."""
     environment = {

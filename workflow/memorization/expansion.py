@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from memorization import backends
 from memorization.configuration import ROOT, Config, load_scale, read_yaml, validate
 from memorization.errors import UserError
@@ -25,8 +27,8 @@ class PaperSpec(Strict):
 
     title: str
     citation: str
-    run: dict[str, Any] = {}
-    attack: dict[str, Any] = {}
+    run: dict[str, Any] = Field({}, description="What all of the paper's runs start from.")
+    attack: dict[str, Any] = Field({}, description="What all of its attacks start from.")
     figures: dict[str, FigureSpec]
 
 

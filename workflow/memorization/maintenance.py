@@ -45,7 +45,7 @@ def conda_view(project: str) -> str:
 
 
 def pins(project: str) -> list[str]:
-    """name==version (; marker) of every package that uv resolves for a project, transitive ones too, without addresses."""
+    """name==version (; marker) of every package that uv resolves for a project, transitive too, without addresses."""
     exported = subprocess.run(
         ["uv", "export", "--quiet", "--project", str(ROOT / project), "--all-groups", "--no-hashes", "--no-header",
          "--no-annotate", "--no-emit-project"],

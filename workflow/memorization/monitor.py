@@ -101,22 +101,22 @@ class Estimator:
 
 
 def routine(record: logging.LogRecord) -> bool:
-    """Whether Snakemake's own terminal output can spare `record`: what the monitor says, and notes without an event."""
+    """Whether Snakemake's own terminal can spare `record`: what the monitor says, and notes without an event."""
     event = str(getattr(record, "event", "") or "")
-    told = event in ROUTINE or (not event and "Nothing to be done" not in record.getMessage())
-    return record.levelno < logging.WARNING and told
+    return record.levelno < logging.WARNING and (event in ROUTINE or not event)
 
 
 def attach(logger: logging.Logger, monitor: "Monitor", dry_run: Callable[[], bool]) -> None:
     """Add `monitor` to Snakemake's logger once, and leave its terminal handler only what is not routine.
 
-    The log file in .snakemake/log keeps everything. A dry run, known only after parsing, is left as Snakemake shows it.
+    The log file in .snakemake/log keeps everything. Until jobs are planned, and in a dry run (known only after
+    parsing), Snakemake speaks as ever.
     """
     if any(type(handler) is Monitor for handler in logger.handlers):
         return
     for handler in logger.handlers:
         if getattr(handler, "name", "") == "DefaultStreamHandler":
-            handler.addFilter(lambda record: dry_run() or not routine(record))
+            handler.addFilter(lambda record: dry_run() or not monitor.total or not routine(record))
     monitor.addFilter(lambda record: not dry_run())
     logger.addHandler(monitor)
 

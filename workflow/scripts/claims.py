@@ -8,15 +8,14 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from memorization import claims, contracts, tables
+from memorization import claims, contracts, tables, tidy
 from memorization.specs import ClaimSpec
 
 
 def main(paper: str, figure: str, specs: str, table_path: str, reference_path: str, path: str) -> None:
     """Write one row per claim, with its verdict."""
     table = tables.read(table_path)
-    reference = pd.read_csv(reference_path)
-    reference = reference[reference["figure"] == figure]
+    reference = tidy.read_reference(reference_path, figure)
     scale = table["scale"].iloc[0]
     rows = []
     for spec in json.loads(specs):

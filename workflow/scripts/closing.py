@@ -17,7 +17,7 @@ def main(results: str, figures: str) -> None:
     path = Path(results) / "claims.csv"
     if path.exists():
         shown = Table("claim", "figure", "paper", "ours", "verdict", title="Claims")
-        for row in pd.read_csv(path).fillna("").itertuples():
+        for row in pd.read_csv(path, dtype=str, keep_default_na=False).itertuples():
             shown.add_row(row.claim, row.figure, str(row.paper_value), str(row.ours), row.verdict)
         console.print(shown)
     drawn = len(list(Path(figures).glob("*/*.png")))

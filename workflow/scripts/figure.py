@@ -8,7 +8,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from memorization import plotting, runs, tables
+from memorization import plotting, runs, tables, tidy
 
 
 def footer_text(table: pd.DataFrame) -> str:
@@ -32,8 +32,7 @@ def main(paper: str, figure: str, table_path: str, reference_path: str, pdf: str
     plots = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plots)
     table = tables.read(table_path)
-    reference = pd.read_csv(reference_path)
-    drawn = getattr(plots, figure)(table, reference[reference["figure"] == figure])
+    drawn = getattr(plots, figure)(table, tidy.read_reference(reference_path, figure))
     plotting.footer(drawn, footer_text(table))
     plotting.save(drawn, Path(pdf), Path(png))
 

@@ -46,7 +46,7 @@ def main(scale: str, results: Path, table_paths: list[str], figure_paths: list[s
         tables.write(table, PUBLISHED / paper / f"{figure}.csv")
         preview(figure_path, PUBLISHED / paper / f"preview_{figure}.png")
         about[f"{paper}/{figure}"] = {"scale": scale, **training_records(table, results)}
-    claims = pd.read_csv(claims_path)
+    claims = pd.read_csv(claims_path, dtype=str, keep_default_na=False)
     with contracts.atomic(PUBLISHED / "claims.csv") as temporary:
         claims.to_csv(temporary, index=False)
     record = {"published_with": runs.environment(), "figures": about}

@@ -27,11 +27,16 @@ STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em;color:#222}tabl
 th,td{border-bottom:1px solid #ddd;padding:.45em .6em;text-align:left;vertical-align:top}th{background:#f4f4f4}"""
 
 
+def read(path: str) -> pd.DataFrame:
+    """A figure's claims, all as text: they are only passed on."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def page(table: pd.DataFrame) -> str:
     """A self-contained HTML page, verdicts coloured."""
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in SHOWN)
     body = []
-    for row in table[SHOWN].fillna("").itertuples(index=False):
+    for row in table[SHOWN].itertuples(index=False):
         colour = COLOURS.get(row.verdict, "#fff")
         cells = "".join(f"<td>{html.escape(str(value))}</td>" for value in row)
         body.append(f'<tr style="background:{colour}">{cells}</tr>')
@@ -44,7 +49,7 @@ def page(table: pd.DataFrame) -> str:
 
 def main(paths: list[str], csv: str, html_path: str) -> None:
     """Join the claims of all figures."""
-    table = pd.concat([pd.read_csv(path) for path in paths if Path(path).stat().st_size > 1], ignore_index=True)
+    table = pd.concat([read(path) for path in paths if Path(path).stat().st_size > 1], ignore_index=True)
     with contracts.atomic(Path(csv)) as temporary:
         table.to_csv(temporary, index=False)
     with contracts.atomic(Path(html_path)) as temporary:

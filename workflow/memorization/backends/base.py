@@ -37,7 +37,7 @@ class LanguageModel(Protocol):
         ...
 
     def start(self, prefix: np.ndarray) -> tuple[np.ndarray, State]:
-        """From a zero state, read int64[t >= 1] `prefix`: (float64[1, V] log2 probabilities of the next token, State of 1)."""
+        """From a zero state, read int64[t >= 1] `prefix`: (float64[1, V] log2 probabilities, State of 1)."""
         ...
 
     def step(self, state: State, ids: np.ndarray, columns: np.ndarray | None = None) -> tuple[np.ndarray, State]:

@@ -22,20 +22,38 @@ SCORE_ROWS = 4096
 """Sequences scored at once."""
 
 
+SHARED = 2
+"""Repeated states are kept once, with their row numbers, when there are at least this many takers per state."""
+
+
 @dataclass(frozen=True)
 class TorchState:
-    """Recurrent states of n sequences: hidden and cell, float32[layers, n, H] each."""
+    """Recurrent states of n sequences: hidden and cell, float32[layers, m, H] each, and which of them each one is.
+
+    Without `rows` n = m. With int64[n] `rows` several sequences share a state, as siblings in a tree do: what a step
+    computes from the old state alone (more than half of its products) is then computed once for all of them.
+    """
 
     hidden: Tensor
     cell: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.hidden.shape[1]
+        return self.hidden.shape[1] if self.rows is None else len(self.rows)
 
     def take(self, index: np.ndarray) -> "TorchState":
-        """The states at int[m] `index` (repeats allowed), copied."""
+        """The states at int[m] `index` (repeats allowed); copied, or shared where many are the same."""
         rows = torch.as_tensor(np.asarray(index, dtype=np.int64), device=self.hidden.device)
-        return TorchState(self.hidden.index_select(1, rows), self.cell.index_select(1, rows))
+        if self.rows is not None:
+            rows = self.rows[rows]
+        shared = TorchState(self.hidden, self.cell, rows)
+        return shared if len(rows) >= SHARED * self.hidden.shape[1] else shared.unshared()
+
+    def unshared(self) -> "TorchState":
+        """The same with one row per sequence."""
+        if self.rows is None:
+            return self
+        return TorchState(self.hidden.index_select(1, self.rows), self.cell.index_select(1, self.rows))
 
 
 class TorchLanguageModel:
@@ -52,7 +70,7 @@ class TorchLanguageModel:
         self._layers = layer_count(weights)
         self._units = weights["lstm.weight_hh_l0"].shape[1]
         scale = gate_scale(self._units, weights["output.bias"])
-        biases, products = [], []
+        biases, products, self._inputs = [], [], []
         for layer in range(self._layers):
             w_ih, w_hh, b_ih, b_hh = (
                 weights[f"lstm.{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -61,31 +79,57 @@ class TorchLanguageModel:
             if layer == 0:
                 self._table = functional.linear(weights["embedding.weight"], w_ih * scale[:, None], biases[0])
             parts = [w_ih, w_hh] if layer else [w_hh]
+            self._inputs.append((w_ih * scale[:, None]).T.contiguous())
             products.append((torch.cat(parts, dim=1) * scale[:, None]).T.contiguous())
         self._biases, self._products = biases, products
         self._output = (weights["output.weight"].T.contiguous(), weights["output.bias"].clone())
         self._device = self._table.device
 
-    def _advance_block(self, ids: Tensor, old: TorchState, new: TorchState, rows: slice) -> None:
+    def _gates(self, layer: int, ids: Tensor, inputs: Tensor | None, hidden: Tensor) -> Tensor:
+        """Pre-activations [n, 4H] of one layer from n old hidden states."""
+        if layer == 0:
+            return self._table.index_select(0, ids).addmm_(hidden, self._products[0])
+        return torch.addmm(self._biases[layer], torch.cat([inputs, hidden], dim=1), self._products[layer])
+
+    def _recurrent(self, state: TorchState) -> list[Tensor]:
+        """What each layer's pre-activations take from the old states, bias included: [m, 4H], once per shared state."""
+        first = torch.mm(state.hidden[0], self._products[0])
+        higher = range(1, self._layers)
+        own = [self._products[layer][-self._units :] for layer in higher]
+        return [
+            first,
+            *(torch.addmm(self._biases[layer], state.hidden[layer], w) for layer, w in zip(higher, own, strict=True)),
+        ]
+
+    def _shared_gates(self, layer: int, ids: Tensor, inputs: Tensor | None, recurrent: Tensor) -> Tensor:
+        """As `_gates`, with the part of the old states, [n, 4H] gathered from `_recurrent`, already there."""
+        if layer == 0:
+            return recurrent.add_(self._table.index_select(0, ids))
+        return recurrent.addmm_(inputs, self._inputs[layer])
+
+    def _advance_block(self, ids: Tensor, old: TorchState, new: TorchState, block: slice, recurrent) -> None:
         """Write the states after int64[n] `ids` into `new`, for one block of rows."""
         minus_one = torch.full((), -1.0, device=self._device)
-        inputs = None
+        inputs, rows = None, None if old.rows is None else old.rows[block]
         for layer in range(self._layers):
-            hidden = old.hidden[layer, rows]
-            if layer == 0:
-                gates = self._table.index_select(0, ids[rows]).addmm_(hidden, self._products[0])
+            if rows is None:
+                cell_before = old.cell[layer, block]
+                gates = self._gates(layer, ids[block], inputs, old.hidden[layer, block])
             else:
-                gates = torch.addmm(self._biases[layer], torch.cat([inputs, hidden], dim=1), self._products[layer])
+                cell_before = old.cell[layer].index_select(0, rows)
+                gates = self._shared_gates(layer, ids[block], inputs, recurrent[layer].index_select(0, rows))
             i, f, s, o = gates.sigmoid_().split(self._units, dim=1)
-            cell = torch.mul(f, old.cell[layer, rows], out=new.cell[layer, rows])
+            cell = torch.mul(f, cell_before, out=new.cell[layer, block])
             cell.addcmul_(i, torch.add(minus_one, s, alpha=2))
-            inputs = torch.mul(o, cell.tanh(), out=new.hidden[layer, rows])
+            inputs = torch.mul(o, cell.tanh(), out=new.hidden[layer, block])
 
     def _advance(self, state: TorchState, ids: Tensor) -> TorchState:
-        new = TorchState(torch.empty_like(state.hidden), torch.empty_like(state.cell))
+        shape = (self._layers, len(ids), self._units)
+        new = TorchState(torch.empty(shape, device=self._device), torch.empty(shape, device=self._device))
+        recurrent = None if state.rows is None else self._recurrent(state)
         size = CPU_ROWS if self._device.type == "cpu" else max(1, len(ids))
         for first in range(0, len(ids), size):
-            self._advance_block(ids, state, new, slice(first, first + size))
+            self._advance_block(ids, state, new, slice(first, first + size), recurrent)
         return new
 
     def _log_probabilities(self, state: TorchState) -> Tensor:
@@ -140,10 +184,17 @@ class TorchLanguageModel:
 
     @torch.inference_mode()
     def concatenate(self, states: Sequence[TorchState]) -> TorchState:
-        """One State holding the given ones, in order."""
-        return TorchState(
-            torch.cat([state.hidden for state in states], dim=1), torch.cat([state.cell for state in states], dim=1)
-        )
+        """One State holding the given ones, in order; shared rows stay shared."""
+        rows = None
+        if any(state.rows is not None for state in states):
+            own, first = [], 0
+            for state in states:
+                size = state.hidden.shape[1]
+                own.append(first + (torch.arange(size, device=self._device) if state.rows is None else state.rows))
+                first += size
+            rows = torch.cat(own)
+        hidden, cell = (torch.cat([getattr(s, name) for s in states], dim=1) for name in ("hidden", "cell"))
+        return TorchState(hidden, cell, rows)
 
     @staticmethod
     def _bits(nats: Tensor) -> np.ndarray:
