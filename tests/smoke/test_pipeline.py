@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from conftest import run, snakemake
 from memorization.expansion import load_paper
@@ -116,6 +117,26 @@ def test_a_truncated_mirror_stops_the_run_before_training(clone, torch_environme
     assert "ptb.train.txt" in ended.stdout + ended.stderr
     assert "truncated" in ended.stdout + ended.stderr
     assert not list(workplace.glob("results/smoke/runs/**/model.npz"))
+
+
+def test_a_failed_cell_is_explained_and_does_not_stop_the_rest(clone, torch_environment, tmp_path):
+    workplace = tmp_path / "repository"
+    shutil.copytree(clone, workplace)
+    (workplace / "envs" / "torch" / ".venv").symlink_to(torch_environment.parents[1])
+    figures = workplace / "workflow" / "papers" / "secret_sharer" / "figures.yaml"
+    content = yaml.safe_load(figures.read_text())
+    content["figures"]["fig08_overtraining"]["base"]["canary"] = {"format": "Ünlikely {d}{d}"}
+    figures.write_text(yaml.safe_dump(content))
+    ended = snakemake(
+        workplace, "--cores", "1", "--config", "scale=smoke", "figures=[fig08_overtraining,fig09_search_tree]",
+        MEMORIZATION_DATA=None, **OFFLINE,
+    )  # fmt: skip
+    said = ended.stdout + ended.stderr
+    assert ended.returncode != 0
+    assert "error: canary format 'Ünlikely {d}{d}'" in said
+    assert "characters outside the vocabulary" in said
+    assert (workplace / "paper_figures" / "smoke" / "secret_sharer" / "fig09_search_tree.png").exists()
+    assert "Run the same command again to go on" in said
 
 
 def command(python: Path, folder: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_tables as synthetic
+import yaml
 from papers_paths import PAPERS
 
 from memorization import claims, tidy
@@ -46,9 +47,40 @@ def test_other_scales_are_not_testable():
     assert (row["verdict"], row["reason"]) == (claims.NOT_TESTABLE, "needs scale paper")
 
 
-def test_unverified_targets_say_so():
-    row = claims.evaluate(claim(paper="9 (unverified)", rounding=0.01), synthetic.tree(), TREE, "reduced")
-    assert row["reason"] == "the paper's value is unverified"
+@pytest.mark.parametrize(
+    ("paper", "reason"),
+    [
+        ("9 (unverified)", "target unverified: the paper's value (unverified)"),
+        ("9 (unverified; up to 10, secondary)", "target unverified: the paper's value (secondary or unverified)"),
+        ("2.5 (verified, digitised); about 3 (unverified)", "part of the paper's values are unverified"),
+    ],
+)
+def test_unverified_targets_say_so(paper, reason):
+    row = claims.evaluate(claim(paper=paper, rounding=0.01), synthetic.tree(), TREE, "reduced")
+    assert row["verdict"] == "reproduced"
+    assert row["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize("paper", ["9 (verified, v1)", "9 (derived from verified values)", "a control of ours"])
+def test_verified_targets_and_controls_need_no_note(paper):
+    assert claims.evaluate(claim(paper=paper, rounding=0.01), synthetic.tree(), TREE, "reduced")["reason"] == ""
+
+
+def test_no_claim_of_the_paper_rests_on_an_unverified_value_silently():
+    """By hand from figures.yaml: these have no verified target, and their verdicts must say so."""
+    blocks = yaml.safe_load((PAPERS / "secret_sharer" / "figures.yaml").read_text())["figures"].values()
+    listed = [c for block in blocks for c in block.get("claims", [])]
+    doubtful = {c["id"] for c in listed if claims.target_note(c["paper"]).startswith("target unverified:")}
+    assert doubtful == {"skew_normal_fits", "search_cost_falls", "skew_normal_error"}
+
+
+def test_errors_inside_a_test_are_not_blamed_on_the_parameters(monkeypatch):
+    def broken(table, reference):
+        raise TypeError("bad argument")
+
+    monkeypatch.setitem(claims.TESTS, "broken", broken)
+    with pytest.raises(TypeError, match="bad argument"):
+        claims.evaluate(claim("broken"), synthetic.tree(), TREE, "reduced")
 
 
 def test_mistakes_in_the_yaml_are_user_errors():
@@ -99,6 +131,25 @@ def test_rank_one_share():
     assert run("rank_one_share", few, **parameters).verdict_supported is None
 
 
+def test_models_whose_walk_did_not_finish_are_not_dropped():
+    """20 fine ranks out of 25 are no evidence while five are open, and evidence against once one is known to be bad."""
+    table = synthetic.finished("tab01_most_likely_fills", 25)
+    exact = (table["method"] == "exact") & (table["kind"] == "inserted")
+    table.loc[exact & (table["replicate"] < 4), "rank"] = 7
+    unfinished = exact & (table["replicate"] >= 20)
+    parameters = {"share": 0.8, "worst_rank": 10, "seeds": 20}
+    base = {"low": 29.0, "high": 37.0, "seeds": 20}
+    assert run("rank_one_share", table, **parameters).verdict_supported is True
+    table.loc[unfinished, ["algorithm", "rank", "rank_low", "rank_high"]] = ["bounds", np.nan, 1, 10**6]
+    assert run("rank_one_share", table, **parameters).verdict_supported is None
+    assert run("rank_one_share", table[~unfinished], **parameters).verdict_supported is None
+    assert run("base_exposure", table, **base).verdict_supported is None  # 16 of 25: p = .11; 21 of 25: p < .001
+    table.loc[unfinished & (table["replicate"] == 20), "rank_low"] = 500
+    assert run("rank_one_share", table, **parameters).verdict_supported is False
+    table.loc[unfinished, "rank_low"] = 500
+    assert run("base_exposure", table, **base).verdict_supported is False
+
+
 def test_base_exposure_and_gap():
     table = synthetic.finished("tab01_most_likely_fills", 20)
     assert run("base_exposure", table, low=29.0, high=37.0, seeds=20).verdict_supported is True
@@ -114,6 +165,8 @@ def test_ks_needs_the_papers_sample():
     assert run("skew_normal_ks", table, alpha=0.1, references=1000, seeds=20).verdict_supported is False
     table.loc[table["source"] == "fit", "ks_p_bootstrap"] = 0.5
     assert run("skew_normal_ks", table, alpha=0.1, references=1000, seeds=20).verdict_supported is True
+    table.loc[table["source"] == "fit", "ks_p_bootstrap"] = np.nan
+    assert run("skew_normal_ks", table, alpha=0.1, references=1000, seeds=20).verdict_supported is None
 
 
 def test_jumps():
@@ -124,6 +177,12 @@ def test_jumps():
     assert "epoch 1: +4; epoch 2: +4; epoch 3: +4" in found.summary
     assert run("jump_at_canary", synthetic.per_batch(4, batches=10), **method).verdict_supported is None
     assert run("jump_at_canary", synthetic.per_batch(10, batches=10, jump=-0.1), **method).verdict_supported is False
+
+
+def test_a_jump_needs_the_step_before():
+    table = synthetic.per_batch(5, batches=10)
+    sparse = table[(table["step"] % 10 != 0)]  # nothing measured right before the canary's mini-batches
+    assert run("jump_at_canary", sparse, method="skew_normal", seeds=10).verdict_supported is None
 
 
 def test_controls_do_not_jump():
@@ -159,6 +218,17 @@ def test_overtraining():
     assert run("plateau_at_loss_minimum", short, margin=3.0, **plateau).verdict_supported is None
 
 
+def test_noise_has_no_plateau():
+    table = synthetic.per_epoch(5)
+    noise = (table["source"] == "measures") & (table["kind"] == "inserted")
+    table.loc[noise, "exposure_bits"] = np.where(table.loc[noise, "epoch"] == 10, 3.0, 1.0)  # 90 % of "maximum" at 10
+    plateau = {"method": "skew_normal", "share": 0.9, "margin": 3.0, "seeds": 5}
+    found = run("plateau_at_loss_minimum", table, **plateau)
+    assert (found.verdict_supported, found.n) == (None, 0)
+    table.loc[noise, "exposure_bits"] *= 8
+    assert run("plateau_at_loss_minimum", table, **plateau).verdict_supported is True
+
+
 def test_early_stopping():
     table = synthetic.per_epoch(5, exact=False)
     parameters = {"methods": ["exact", "skew_normal"], "seeds": 10}
@@ -169,12 +239,26 @@ def test_early_stopping():
     assert run("early_stopping_insufficient", table, **parameters).verdict_supported is False
 
 
+def test_importance_sampling_without_a_hit_is_not_an_exposure():
+    table = synthetic.per_epoch(5, epochs=12)
+    parameters = {"methods": ["exact", "importance", "skew_normal"], "seeds": 10}
+    table = table[table["method"] != "exact"]
+    assert run("early_stopping_insufficient", table, **parameters).summary.startswith("importance")
+    table.loc[(table["method"] == "importance") & (table["replicate"] == 0), "rank"] = 1
+    assert run("early_stopping_insufficient", table, **parameters).summary.startswith("skew_normal")
+
+
 def test_search_cost():
     table = synthetic.searches("fig10_search_cost", 100)
     assert run("search_speed_up", table, exposure=33.0, orders=3.0, seeds=10).verdict_supported is True
     assert run("search_speed_up", table, exposure=33.0, orders=6.0, seeds=10).verdict_supported is False
     assert run("search_speed_up", table, exposure=90.0, orders=3.0, seeds=10).verdict_supported is None
     assert run("search_cost_falls", table, seeds=10).verdict_supported is True
+    cheap = table["source"] == "extraction"
+    table.loc[cheap, ["sequential_equivalent", "provable", "extracted"]] = [10, False, False]
+    table.loc[table["method"] == "exact", "algorithm"] = "bounds"
+    found = run("search_cost_falls", table, seeds=10)  # nothing but lower bounds: no order is known
+    assert (found.verdict_supported, found.estimate) == (False, 0.0)
 
 
 def test_extraction():
@@ -190,6 +274,63 @@ def test_extraction():
     wrong = table.copy()
     wrong.loc[wrong["source"] == "extraction", "extracted"] = True
     assert run("extraction_is_rank_one", wrong, models=10).verdict_supported is False
+    open_ = table.copy()  # bounds that leave rank 1 open agree with anything, so they must not count
+    open_.loc[open_["method"] == "exact", ["algorithm", "rank_low", "rank_high"]] = ["bounds", 1, 10**9]
+    assert run("extraction_is_rank_one", open_, models=1).verdict_supported is None
+
+
+def test_undecided_searches_cannot_tip_the_threshold():
+    table = synthetic.searches("fig11_extraction_threshold", 200, low=25.0, high=36.0)
+    parameters = {"midpoint": 31.0, "tolerance": 1.5, "never": 31.0, "always": 33.0, "models": 20}
+    assert run("extraction_threshold", table, **parameters).verdict_supported is True
+    late = table["run"] >= f"{20:012x}"  # half the models: neither proven nor walked
+    table.loc[late & (table["source"] == "extraction"), ["extracted", "provable"]] = False
+    gave_up = late & (table["method"] == "exact")
+    table.loc[gave_up, ["algorithm", "rank", "rank_low", "rank_high"]] = ["bounds", np.nan, 1, 10**9]
+    found = run("extraction_threshold", table, **parameters)
+    assert found.verdict_supported is None
+    assert "100 undecided" in found.summary
+    failing = synthetic.searches("fig11_extraction_threshold", 30, low=5.0, high=20.0)
+    assert run("extraction_threshold", failing, **parameters).verdict_supported is None
+
+
+def trial(**changes):
+    """The one row of `tidy.trials` after changes to a model's rows: {source or method: {column: value}}."""
+    table = synthetic.searches("fig11_extraction_threshold", 1, low=20.0, high=20.1)
+    for where, columns in changes.items():
+        chosen = (table["source"] == where) | ((table["method"] == where) & (table["kind"] == "inserted"))
+        for column, value in columns.items():
+            table.loc[chosen, column] = value
+    (row,) = tidy.trials(table).to_dict("records")
+    return row
+
+
+BOUNDS = {"algorithm": "bounds", "rank": np.nan, "rank_low": 1, "rank_high": 10**8}
+UNPROVEN = {"provable": False, "extracted": False, "best_fill": "", "sequential_equivalent": 7}
+
+
+def test_outcomes_that_are_certain_without_the_searchs_proof():
+    assert not trial(extraction=UNPROVEN, exact=BOUNDS)["decided"]
+    likelier = {**UNPROVEN, "best_cost_bits": 20.0, "canary_cost_bits": 21.0}
+    row = trial(extraction=likelier, exact=BOUNDS)
+    assert (row["decided"], row["success"]) == (True, False)
+    # 4 hits among 999 references of 10^9 fills; no hit leaves it open
+    for rank, decided in ((5e6, True), (1e6, False)):
+        row = trial(extraction=UNPROVEN, exact=BOUNDS, sampled={"rank": rank, "references": 999})
+        assert (row["decided"], row["success"]) == (decided, False)
+    for rank, decided in ((1.0, False), (1.01, True)):  # importance sampling drew no likelier fill, or one
+        row = trial(extraction=UNPROVEN, exact=BOUNDS, importance={"rank": rank})
+        assert (row["decided"], row["success"]) == (decided, False)
+    first = {"algorithm": "pruned_walk", "rank": 1, "rank_low": 1, "rank_high": 1, "model_steps": 1234}
+    row = trial(extraction=UNPROVEN, exact=first)
+    assert (row["decided"], row["success"], row["bound"], row["queries"]) == (True, True, False, 1234)
+
+
+def test_an_unproven_find_is_neither_a_success_nor_a_number_of_queries():
+    row = trial(extraction={**UNPROVEN, "extracted": True}, exact=BOUNDS)
+    assert (row["decided"], row["bound"], row["queries"]) == (False, True, 7)
+    row = trial(extraction={**UNPROVEN, "extracted": True, "provable": True}, exact=BOUNDS)
+    assert (row["decided"], row["success"], row["bound"]) == (True, True, False)
 
 
 def test_skew_normal_error():

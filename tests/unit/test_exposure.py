@@ -85,6 +85,7 @@ def test_memorised_canary_by_every_method():
     assert frame.loc["exact", ["rank", "algorithm"]].tolist() == [1.0, "pruned_walk"]
     assert frame.loc["exact", "exposure_bits"] == pytest.approx(space)
     assert frame.loc["importance", "exposure_bits"] == pytest.approx(space)
+    assert frame.loc["importance", "extrapolated"]  # no likelier fill was drawn: only an upper bound
     assert frame.loc["sampled", "exposure_bits"] == pytest.approx(log2(501))
     assert frame.loc["sampled", "extrapolated"]
     assert frame.loc["skew_normal", "extrapolated"]
@@ -98,6 +99,7 @@ def test_methods_follow_the_budget():
     assert plain["planned_steps"].isna().all()
     poor = rows(model, "{d}" * 6, "281265", exact_steps=10)
     assert poor[poor["kind"] == "inserted"]["method"].tolist() == ["importance", "sampled", "skew_normal"]
+    assert not poor["extrapolated"][poor["method"] == "importance"].any()
     rich = rows(model, "{d}" * 6, "281265", exact_steps=10**6)
     assert "exact" in rich["method"].tolist()
     assert (rich[rich["kind"] == "control"]["method"] == "sampled").all()

@@ -46,6 +46,14 @@ def test_estimates_are_unbiased():
         assert abs(np.mean(values) - true) < 4 * standard_error
 
 
+def test_no_estimate_lies_outside_its_own_interval():
+    for seed in range(40):
+        model = MarkovModel(VOCABULARY, seed, concentration=1.0)
+        found = plan(model, TOKENS, np.array([7, 2, 9, 4]), np.random.default_rng(seed), samples=400)
+        for one in (found.rank, found.pruned_steps):
+            assert one.low <= one.value <= one.high
+
+
 def test_uniform_model_needs_the_whole_tree():
     found = plan(UniformModel(VOCABULARY), TOKENS, np.array([1, 2, 3, 4]), np.random.default_rng(0), samples=300)
     rank, steps = truth(UniformModel(VOCABULARY), np.array([1, 2, 3, 4]))

@@ -55,7 +55,7 @@ def test_survives_a_missing_method(key, method):
     if method == "exact" and key in ("fig10_search_cost", "fig11_extraction_threshold"):
         assert "exact exposure" in text
     if method == "exact" and key == "tab01_most_likely_fills":
-        assert "no exact rank" in text
+        assert "walk not finished: 2" in text
 
 
 @pytest.mark.parametrize("key", [k for k in FULL if k != "fig09_search_tree"])
@@ -83,7 +83,37 @@ def test_fig10_marks_lower_bounds_and_the_full_walk():
     assert "lower bound: canary not reached" in text
 
 
+def test_fig11_says_how_many_outcomes_are_open():
+    table = synthetic.searches("fig11_extraction_threshold", 30)
+    table.loc[(table["source"] == "extraction") & (table["replicate"] == 0), ["extracted", "provable"]] = False
+    unfinished = (table["method"] == "exact") & (table["replicate"] == 0)
+    table.loc[unfinished, ["algorithm", "rank", "rank_low", "rank_high"]] = ["bounds", None, 1, 10**9]
+    text = words(draw("fig11_extraction_threshold", table))
+    assert "not drawn: 6 (outcome not certain)" in text
+
+
+def test_tab01_shows_ranks_that_are_only_bounded_or_estimated():
+    table = synthetic.finished("tab01_most_likely_fills", 3)
+    unfinished = (table["method"] == "exact") & (table["replicate"] == 0)
+    table.loc[unfinished, ["algorithm", "rank", "rank_low", "rank_high"]] = ["bounds", None, 40, 10**6]
+    text = words(draw("tab01_most_likely_fills", table))
+    assert "exact rank: 1 in 2 of 2" in text
+    assert "walk not finished: 1" in text
+    assert "rank by importance sampling, 95 %" in text
+
+
 def test_tab01_keeps_leading_zeros():
     table = synthetic.finished("tab01_most_likely_fills", 1)
     table.loc[(table["source"] == "top") & (table["position"] == 2), "fill"] = "000000007"
     assert "000000007" in words(draw("tab01_most_likely_fills", table))
+
+
+def test_fig08_draws_no_mean_over_the_models_whose_walk_was_short():
+    table = synthetic.per_epoch(3, epochs=7)
+    assert "single models" not in words(draw("fig08_overtraining", table))
+    dropped = (table["method"] == "exact") & (table["replicate"] == 0) & (table["epoch"] < 5)
+    figure = draw("fig08_overtraining", table[~dropped])
+    assert "exact, single models" in words(figure)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["exact, n = 3"].get_xdata().tolist() == [5, 6, 7]
+    assert set(lines["exact, single models"].get_xdata()) == {0, 1, 2, 3, 4}

@@ -117,14 +117,14 @@ def test_memorised_secret_is_extracted_with_few_queries():
 
 
 def test_the_papers_stop_may_miss_what_the_provable_stop_finds():
-    outcomes = []
-    for seed in range(30):
-        model, tokens, fills, costs = ranked("{d}{d}{d}{d}", seed, ties=False)
-        found = shortest_path(model, tokens, batch=64, max_steps=UNLIMITED, stop="paper")
+    missed = 0
+    for seed in range(60):
+        model, tokens, fills, costs = ranked("{d}{d}{d}", seed, ties=False)
+        found = shortest_path(model, tokens, batch=1, max_steps=UNLIMITED, stop="paper")
         assert found.costs_bits[0] >= costs[0]
         assert not found.provable or np.array_equal(found.fills[0], fills[0])
-        outcomes.append(found.provable)
-    assert any(outcomes)
+        missed += not np.array_equal(found.fills[0], fills[0])
+    assert 0 < missed < 10
 
 
 def test_queue_pops_in_order_of_cost_whatever_was_pushed_when():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memorization.backends.controls import MarkovModel, OracleModel, UniformModel
-from memorization.canaries import CanaryFormat
+from memorization.canaries import CanaryFormat, TokenFormat
 from memorization.errors import UserError
 from memorization.search import Tree, exact_rank, fill_costs
 from memorization.vocabulary import Vocabulary
@@ -175,3 +175,28 @@ def test_a_model_without_finite_probabilities_is_named():
     model._table = np.full_like(model._table, np.nan)
     with pytest.raises(UserError, match="not finite"):
         fill_costs(model, CanaryFormat.parse("{d}").tokens(VOCABULARY), np.array([[1]]))
+
+
+class Diverged:
+    """A model that is fine after the prefix and not a number from the first symbol on."""
+
+    def __init__(self, model: MarkovModel) -> None:
+        self._model, self.vocabulary = model, model.vocabulary
+        self.start, self.log_perplexity, self.concatenate = model.start, model.log_perplexity, model.concatenate
+
+    def step(self, state, ids, columns=None):
+        log2_probabilities, state = self._model.step(state, ids, columns)
+        return np.full_like(log2_probabilities, np.nan), state
+
+
+def test_a_cost_that_is_not_a_number_is_no_rank_one():
+    tokens = CanaryFormat.parse("{d}{d}").tokens(VOCABULARY)
+    with pytest.raises(UserError, match="not a number"):
+        exact_rank(Diverged(MarkovModel(VOCABULARY, 0)), tokens, np.array([1, 2]), max_steps=100)
+
+
+@pytest.mark.parametrize("holes", [(np.zeros(257, int),), (np.zeros(2, int),) * 128])
+def test_formats_beyond_one_byte_are_refused(holes):
+    tokens = TokenFormat(np.array([0]), holes, (np.zeros(0, int),) * len(holes))
+    with pytest.raises(UserError, match="at most 127 of 256"):
+        Tree.plant(UniformModel(VOCABULARY), tokens)

@@ -15,6 +15,7 @@ def test_binomial_interval_of_the_brief():
 def test_small_samples_have_no_invented_limits(values):
     assert np.isnan(statistics.bootstrap_interval(values).low)
     assert np.isnan(statistics.t_interval(values[:1]).low)
+    assert np.isnan(statistics.bootstrap_interval([1.0, 2.0, 3.0, 4.0, *values][:5], np.median).low)
 
 
 def test_bootstrap_covers_and_handles_constants():
@@ -47,7 +48,8 @@ def test_equivalence_agrees_with_its_interval():
     for centre in np.linspace(-3, 3, 25):
         interval, test = statistics.equivalence(rng.normal(centre, 1, 12), -2, 2)
         assert (test.p_value < 0.05) == (interval.low > -2 and interval.high < 2)
-    assert statistics.equivalence([1, 1, 1], -2, 2)[1].p_value == 0
+    assert statistics.equivalence([1, 1, 1], -2, 2)[1].p_value == 1 / 8
+    assert statistics.equivalence([1] * 5, -2, 2)[1].p_value == 1 / 32
     assert statistics.equivalence([3, 3, 3], -2, 2)[1].p_value == 1
 
 
@@ -59,6 +61,17 @@ def test_jonckheere_is_the_statistic_of_ordered_pairs():
     assert sum(pairs) > 0
     assert result.statistic == pytest.approx(expected)
     assert statistics.jonckheere(groups[::-1]).p_value > 0.5 > result.p_value
+
+
+def test_censored_tau_is_kendalls_without_bounds_and_ignores_open_pairs_with_them():
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(2, 30))
+    none = np.zeros(30, dtype=bool)
+    assert statistics.censored_tau(x, y, none) == pytest.approx(stats.kendalltau(x, y).statistic)
+    assert statistics.censored_tau(x, y, ~none) == 0
+    x, y = np.arange(3.0), np.array([5.0, 3.0, 1.0])
+    assert statistics.censored_tau(x, y, np.array([True, False, False])) == -1  # at least 5: above 3 and 1
+    assert statistics.censored_tau(x, y, np.array([False, False, True])) == pytest.approx(-1 / 3)  # 1 may be 9
 
 
 def test_page_finds_a_trend():

@@ -2,6 +2,8 @@
 figures.yaml.
 """
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +55,10 @@ def evaluate(claim: ClaimSpec, table: pd.DataFrame, reference: pd.DataFrame, sca
     if claim.test not in TESTS:
         raise UserError(f"claim {claim.id}: no test {claim.test!r}; there are {', '.join(sorted(TESTS))}")
     sources = sorted(table["data_source"].dropna().unique()) if "data_source" in table else []
+    try:
+        inspect.signature(TESTS[claim.test]).bind(table, reference, **claim.parameters)
+    except TypeError as error:  # misspelt or missing in figures.yaml
+        raise UserError(f"claim {claim.id}: parameters of {claim.test}: {error}") from None
     outcome, verdict, reason = _judge(claim, table, reference, scale, sources)
     return {
         "figure": table["figure"].iloc[0] if len(table) else "",
@@ -83,13 +89,23 @@ def _judge(
         return None, NOT_TESTABLE, f"needs scale {' or '.join(claim.scales)}"
     if not len(table):
         return None, NOT_TESTABLE, "the figure's table is empty"
-    try:
-        outcome = TESTS[claim.test](table, reference, **claim.parameters)
-    except TypeError as error:
-        if "argument" in str(error):  # a misspelt or missing parameter in figures.yaml, not a bug of the test
-            raise UserError(f"claim {claim.id}: parameters of {claim.test}: {error}") from None
-        raise
+    outcome = TESTS[claim.test](table, reference, **claim.parameters)
     if outcome.verdict_supported is None:
         return outcome, NOT_TESTABLE, outcome.summary or "the test cannot decide"
-    note = "the paper's value is unverified" if "unverified" in claim.paper else ""
-    return outcome, REPRODUCED if outcome.verdict_supported else NOT_REPRODUCED, note
+    return outcome, REPRODUCED if outcome.verdict_supported else NOT_REPRODUCED, target_note(claim.paper)
+
+
+def target_note(paper: str) -> str:
+    """What a verdict's reader must know about the paper's value, from the confidence marks in its text.
+
+    "target unverified: ..." where no value of it was read from the paper or derived from such a value: the verdict
+    then says what we measured, not that the paper's value was met. Empty where all are verified, or where the test is a
+    control of ours and there is no value.
+    """
+    marks = set(re.findall(r"\b(?:verified|derived|unverified|secondary)\b", paper))
+    doubtful = sorted(marks & {"unverified", "secondary"})
+    if not doubtful:
+        return ""
+    if marks & {"verified", "derived"}:
+        return f"part of the paper's values are {' or '.join(doubtful)}"
+    return f"target unverified: the paper's value ({' or '.join(doubtful)}) was not read from the paper itself"

@@ -16,7 +16,7 @@ from scipy import stats
 from memorization import contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
-from memorization.importance import Plan, plan_in
+from memorization.importance import ENOUGH, Plan, plan_in
 from memorization.search.tree import Tree, score
 from memorization.search.walk import Rank, rank_in
 from memorization.skew_normal import SkewNormalFit, fit_skew_normal, tail_bits, tail_interval
@@ -247,14 +247,15 @@ class _Rows:
         )
 
     def importance(self, fill: np.ndarray, plan: Plan) -> None:
+        """`extrapolated`: too few likelier fills were drawn for the estimate; without any, rank 1 is only its least."""
         bits, low, high = plan.exposure_bits
         self._add(
             fill,
             **{"method": "importance", "cost_bits": plan.cost_bits, "rank": plan.rank.value},
             **{"rank_low": plan.rank.low, "rank_high": plan.rank.high},
             **{"exposure_bits": bits, "exposure_low_bits": low, "exposure_high_bits": high},
-            **{"extrapolated": False, "references": plan.samples, "planned_steps": plan.pruned_steps.value},
-            **{"model_steps": plan.model_steps, "seconds": plan.seconds},
+            **{"extrapolated": plan.rank.effective_samples < ENOUGH, "references": plan.samples},
+            **{"planned_steps": plan.pruned_steps.value, "model_steps": plan.model_steps, "seconds": plan.seconds},
         )
 
     def frame(self) -> pd.DataFrame:

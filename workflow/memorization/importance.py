@@ -40,7 +40,7 @@ ENOUGH = 5.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """An unbiased estimate of a count, its standard error, and a 95 % interval."""
+    """An estimate of a count (unbiased but for the limits of what is possible), its standard error, a 95 % interval."""
 
     value: float
     standard_error: float
@@ -218,6 +218,7 @@ def _estimate(values: np.ndarray, shares: np.ndarray, distinct: int, cap: float)
 
 
 def _clip(estimate: Estimate, least: float, most: float) -> Estimate:
-    """Within what is possible: sampling error must not give a rank above |R|."""
-    value, low, high = (float(min(max(v, least), most)) for v in (estimate.value, estimate.low, estimate.high))
+    """Within what is possible: sampling error must not give a rank above |R|, nor below the number of fills seen."""
+    low, high = (float(min(max(v, least), most)) for v in (estimate.low, estimate.high))
+    value = float(min(max(estimate.value, low), most))
     return Estimate(value, estimate.standard_error, low, high, estimate.effective_samples)

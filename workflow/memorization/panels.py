@@ -4,46 +4,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from scipy import stats
+from scipy import special, stats
 
 from memorization import plotting, statistics, tidy
 from memorization.gates.search import midpoint_of
 from memorization.plotting import COLORS, LABELS
+from memorization.skew_normal import log_cdf
 
 LN2 = np.log(2)
 
 
+def _empty(axes: Axes, why: str) -> None:
+    """Say why there is nothing to draw, and draw no scale that nothing was measured on."""
+    plotting.empty(axes, why)
+    axes.tick_params(which="both", left=False, bottom=False, labelleft=False, labelbottom=False)
+    axes.grid(False)
+
+
 # --- finished models ----------------------------------------------------------------------------------------------
-
-
-def fill_table(axes: Axes, top: pd.DataFrame, reference: pd.DataFrame, count: int) -> None:
-    """The most likely fills: the paper's, those of the first model, and the costs' mean over models by position."""
-    paper = reference[reference["series"] == "most likely fill"].set_index("x")
-    ours = first_model(top).set_index("position")
-    summary = plotting.intervals(top, "position", "cost_bits").set_index("position")
-    cells, canary = [], set()
-    for i in range(1, count + 1):
-        row = [str(i), "–", "–", "–", "–", "–"]
-        if i in paper.index:
-            row[1:3] = paper.loc[i, "label"], f"{paper.loc[i, 'y']:.2f}"
-            canary |= {(i - 1, 1), (i - 1, 2)} if "canary" in str(paper.loc[i, "note"]) else set()
-        if i in ours.index:
-            row[3:5] = ours.loc[i, "fill"], f"{ours.loc[i, 'cost_bits']:.2f}"
-            canary |= {(i - 1, 3), (i - 1, 4)} if ours.loc[i, "is_canary"] else set()
-        if i in summary.index:
-            mean, low, high = summary.loc[i, ["mean", "low", "high"]]
-            row[5] = f"{mean:.2f}" + (f"  [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "")
-        cells.append(row)
-    mark = plotting.marks(paper) if len(paper) else "none"
-    header = [
-        "position",
-        f"paper: fill ({mark})",
-        "bits",
-        "ours: fill, first model",
-        "bits",
-        "ours: mean [95 % t interval]",
-    ]
-    plotting.rendered_table(axes, cells, header, [0.09, 0.22, 0.1, 0.22, 0.1, 0.27], frozenset(canary))
 
 
 def first_model(frame: pd.DataFrame) -> pd.DataFrame:
@@ -52,38 +30,50 @@ def first_model(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranks(axes: Axes, exposure: pd.DataFrame) -> None:
-    """Exact rank of the inserted canary in every model; a bar where only bounds are known."""
+    """Rank of the inserted canary in every model: exact, or bounds and estimate where the walk was not finished."""
     axes.set(xlabel="model", ylabel="rank (1 = most likely)", yscale="log")
-    exact = exposure[(exposure["method"] == "exact") & (exposure["kind"] == "inserted")].reset_index(drop=True)
-    if not len(exact):
-        return plotting.empty(axes, "no exact rank was computed")
-    done = exact["algorithm"] != "bounds"
-    x = exact.index + 1
-    axes.axhspan(0.7, 10, color=COLORS["paper"], alpha=0.06, lw=0, label="paper: ≤ 10 (verified, v1)")
-    axes.vlines(x, exact["rank_low"], exact["rank_high"], color=COLORS["exact"], lw=1, alpha=0.5)
-    label = f"rank 1 in {(exact.loc[done, 'rank'] == 1).sum()} of {len(exact)}"
-    axes.scatter(x[done], exact.loc[done, "rank"], s=16, color=COLORS["exact"], zorder=3, label=label)
-    axes.set_ylim(0.7, 100 * np.nanmax(exact[["rank", "rank_high"]].to_numpy()))
-    _model_axis(axes, len(exact))
-    plotting.legend(axes, loc="upper left")
+    known = tidy.known_ranks(exposure)
+    if known[["rank", "rank_low", "importance"]].isna().all(axis=None):
+        return _empty(axes, "no exact rank was computed")
+    done, x = known["rank"].notna(), known.index + 1
+    axes.axhspan(0.7, 10, color=COLORS["paper"], alpha=0.06, lw=0, label="paper: rank ≤ 10 (verified, v1)")
+    axes.vlines(x, known["rank_low"], known["rank_high"], color=COLORS["exact"], lw=1, alpha=0.5)
+    if done.any():
+        label = f"exact rank: 1 in {(known['rank'] == 1).sum()} of {done.sum()}"
+        axes.scatter(x[done], known.loc[done, "rank"], s=16, color=COLORS["exact"], zorder=3, label=label)
+    guess = known[~done].dropna(subset=["importance", "importance_low"], how="all")
+    if len(guess):
+        middle, most, least = (
+            2.0 ** (guess["space_bits"] - guess[f"importance{end}"]) for end in ("", "_low", "_high")
+        )
+        axes.vlines(x[guess.index], least, most, color=COLORS["importance"], lw=0.9)
+        style = {"s": 12, "marker": "D", "facecolor": "white", "edgecolor": COLORS["importance"], "zorder": 3}
+        axes.scatter(x[guess.index], middle, label="rank by importance sampling, 95 %", **style)
+    if not done.all():
+        axes.plot([], [], " ", label=f"exact walk not finished: {(~done).sum()}")
+    axes.set_ylim(0.7, max(100, axes.get_ylim()[1]))
+    _model_axis(axes, len(known))
+    return None
 
 
 def gaps(axes: Axes, gap: pd.DataFrame, reference: pd.DataFrame) -> None:
     """Gap in bits from the canary to the cheapest other fill, per model (rows of `tidy.gaps`)."""
     axes.set(xlabel="model", ylabel="gap (bits)")
     if not len(gap):
-        return plotting.empty(axes, "no list of the most likely fills")
+        return _empty(axes, "no list of the most likely fills")
     paper, mark = plotting.value(reference, "gap to runner-up")
-    plotting.paper_line(axes, paper, mark, f"paper {paper:.2f}")
+    plotting.paper_line(axes, paper, mark, f"paper: gap {paper:.2f}")
     axes.axhline(0, color="#444444", lw=0.7)
-    axes.scatter(gap.index + 1, gap["gap_bits"], s=16, color=COLORS["canary"], zorder=3, label="ours")
+    axes.scatter(gap.index + 1, gap["gap_bits"], s=16, color=COLORS["canary"], zorder=3, label="gap, one model")
     median = statistics.bootstrap_interval(gap["gap_bits"], np.median)
     if np.isfinite(median.low):
-        axes.axhspan(median.low, median.high, color=COLORS["canary"], alpha=0.15, lw=0, label="median, 95 % bootstrap")
+        axes.axhspan(
+            median.low, median.high, color=COLORS["canary"], alpha=0.15, lw=0, label="median gap, 95 % bootstrap"
+        )
     highest = np.nanmax([paper, gap["gap_bits"].max(), 1])
-    axes.set_ylim(min(-1, 1.2 * gap["gap_bits"].min()), 1.8 * highest)
+    axes.set_ylim(min(-1, 1.2 * gap["gap_bits"].min()), 1.15 * highest)
     _model_axis(axes, len(gap))
-    plotting.legend(axes, loc="upper left")
+    return None
 
 
 def _model_axis(axes: Axes, n: int) -> None:
@@ -103,7 +93,7 @@ def histogram(axes: Axes, counts: pd.DataFrame, fit: pd.DataFrame, canary: pd.Se
     """Sampled costs of one model's fills, the fitted skew-normal density, and the canary."""
     axes.set(xlabel="log-perplexity (bits)", ylabel="share of fills (% per bit)")
     if not len(counts):
-        return plotting.empty(axes, "no sampled costs")
+        return _empty(axes, "no sampled costs")
     total = counts["count"].sum()
     share = 100 * counts["count"] / total / (counts["high_bits"] - counts["low_bits"])
     edges = [*counts["low_bits"], counts["high_bits"].iloc[-1]]
@@ -112,9 +102,8 @@ def histogram(axes: Axes, counts: pd.DataFrame, fit: pd.DataFrame, canary: pd.Se
         f = fit.iloc[0]
         x = np.linspace(min(counts["low_bits"].min(), *canary) - 2, counts["high_bits"].max() + 2, 400)
         density = 100 * stats.skewnorm.pdf(x, f["shape"], f["location_bits"], f["scale_bits"])
-        axes.plot(x, density, color=COLORS["skew_normal"], ls="--", label="skew-normal fit")
-        text = f"K-S, bootstrap\np = {f['ks_p_bootstrap']:.2g}"
-        axes.text(0.98, 0.98, text, transform=axes.transAxes, ha="right", va="top", fontsize=7)
+        label = f"skew-normal fit (K-S of (a): bootstrap p = {f['ks_p_bootstrap']:.2g})"
+        axes.plot(x, density, color=COLORS["skew_normal"], ls="--", label=label)
     _canary_line(axes, canary)
     paper, mark = plotting.value(reference, "inserted canary")
     plotting.paper_line(axes, paper, mark, "paper's canary", vertical=True)
@@ -126,22 +115,24 @@ def tail(axes: Axes, counts: pd.DataFrame, fit: pd.DataFrame, top: pd.DataFrame,
     """-log2 P(cost <= x) of one model's fills: exact from the most likely ones, sampled, and by the fit."""
     axes.set(xlabel="log-perplexity (bits)", ylabel="exposure at that cost (bits)")
     if not len(fit):
-        return plotting.empty(axes, "no skew-normal fit")
+        return _empty(axes, "no skew-normal fit")
     f = fit.iloc[0]
     if len(top):
         exact = f["space_bits"] - np.log2(top["position"])
         label = "exact tail (most likely fills)"
-        axes.plot(top["cost_bits"], exact, color=COLORS["exact"], marker=".", ms=3.5, lw=0.8, label=label)
+        axes.plot(top["cost_bits"], exact, color=COLORS["exact"], marker=".", ms=1.5, lw=1, label=label)
     if len(counts):
         cumulative = counts["count"].cumsum() / counts["count"].sum()
         bits = -np.log2(cumulative.where(cumulative > 0))
         axes.plot(counts["high_bits"], bits, color=COLORS["sampled"], lw=2.2, alpha=0.8, label="sampled tail")
     start = min([*canary[:1], *top["cost_bits"], *counts["low_bits"], f["location_bits"]])
     x = np.linspace(start - 1, f["location_bits"] + 2 * f["scale_bits"], 300)
-    fitted = -stats.skewnorm.logcdf(x, f["shape"], f["location_bits"], f["scale_bits"]) / LN2
-    axes.plot(x, fitted, color=COLORS["skew_normal"], ls="--", label="skew-normal fit")
+    fitted = -log_cdf(x, f["shape"], f["location_bits"], f["scale_bits"]) / LN2
+    axes.plot(x, fitted, color=COLORS["skew_normal"], ls="--")
     plotting.ceiling(axes, f["space_bits"])
     _canary_line(axes, canary)
+    median = stats.skewnorm.median(f["shape"], f["location_bits"], f["scale_bits"])
+    axes.set_xlim(start - 2, max([median, *canary[:1]]) + 2)
     axes.set_ylim(0, max(45, 1.35 * f["space_bits"]))
     return None
 
@@ -152,11 +143,15 @@ def tail_error(axes: Axes, top: pd.DataFrame, fit: pd.DataFrame) -> None:
     axes.axhline(0, color=COLORS["exact"], lw=0.8)
     joined = top.merge(fit[[*tidy.MODEL, "location_bits", "scale_bits", "shape", "space_bits"]], on=tidy.MODEL)
     if not len(joined):
-        return plotting.empty(axes, "needs the exact most likely fills and a fit")
-    law = stats.skewnorm(joined["shape"], joined["location_bits"], joined["scale_bits"])
+        return _empty(axes, "needs the exact most likely fills and a fit")
     exact = joined["space_bits"] - np.log2(joined["position"])
-    joined = joined.assign(error=-law.logcdf(joined["cost_bits"]) / LN2 - exact)
-    plotting.band(axes, joined, "position", "error", COLORS["skew_normal"], "mean error, 95 %")
+    fitted = [
+        pd.Series(log_cdf(one["cost_bits"], *one[["shape", "location_bits", "scale_bits"]].iloc[0]), one.index)
+        for _, one in joined.groupby(tidy.MODEL)
+    ]
+    joined = joined.assign(error=-pd.concat(fitted) / LN2 - exact)
+    every = joined.groupby("position")["error"].transform("count") == joined[tidy.MODEL].drop_duplicates().shape[0]
+    plotting.band(axes, joined[every], "position", "error", COLORS["skew_normal"], "mean error, 95 %")
     canary = joined[joined["is_canary"]]
     axes.scatter(
         canary["position"], canary["error"], s=14, color=COLORS["canary"], zorder=4, label="error at the canary"
@@ -169,68 +164,64 @@ def tail_error(axes: Axes, top: pd.DataFrame, fit: pd.DataFrame) -> None:
 # --- exposure while training --------------------------------------------------------------------------------------
 
 
-def methods(axes: Axes, measures: pd.DataFrame) -> None:
-    """Exposure of the inserted canary by every method that was measured, with the null band of the controls."""
+def methods(axes: Axes, measures: pd.DataFrame, ceiling: float = np.inf) -> None:
+    """Exposure of the inserted canary by every method that was measured, with the null band of the controls.
+
+    Exact and importance-sampled means only where every model has a value, else one dot per model: the models that lack
+    one are not like the others.
+    """
     controls = measures[(measures["kind"] == "control") & (measures["method"] == "sampled")]
     plotting.null_band(axes, controls, "epoch" if len(controls) else None)
     for method in ("skew_normal", "exact", "sampled", "importance"):
-        shade = method in ("skew_normal", "exact")
-        style = {} if shade else {"lw": 1.1, "ls": "-." if method == "sampled" else ":"}
-        rows = tidy.points(measures, method)
-        plotting.band(axes, rows, "epoch", "exposure_bits", COLORS[method], LABELS[method], shade=shade, **style)
+        style = {"sampled": {"lw": 1.1, "ls": "-."}, "importance": {"lw": 1.1, "ls": ":"}}.get(method, {})
+        rows, color = tidy.points(measures, method), COLORS[method]
+        if method in ("exact", "importance"):
+            finished = rows.groupby("epoch").size()
+            every = rows["epoch"].isin(finished.index[finished == tidy.count_models(measures)])
+            part, rows = rows[~every], rows[every]
+            if len(part):
+                label = f"{LABELS[method]}, single models"
+                axes.plot(part["epoch"], part["exposure_bits"], ".", color=color, ms=3.5, alpha=0.7, label=label)
+        plotting.band(
+            axes, rows, "epoch", "exposure_bits", color, LABELS[method], shade=method == "skew_normal", **style
+        )
+        if method == "exact" and len(rows):
+            summary = plotting.intervals(rows, "epoch", "exposure_bits")
+            high = np.minimum(summary["high"], ceiling)  # no exact exposure lies beyond it
+            axes.fill_between(summary["epoch"], summary["low"], high, color=color, alpha=0.2, lw=0, zorder=2)
     plotting.flag_extrapolated(axes, tidy.points(measures, "skew_normal"), "epoch", "exposure_bits")
+    sampled = tidy.points(measures, "sampled")
+    sampled = sampled.assign(beyond=sampled["extrapolated"].astype(float))
+    mean = sampled.groupby("epoch")[["exposure_bits", "beyond"]].mean().query("beyond > 0")
+    if len(mean):  # one model whose canary beats all references makes the mean a lower bound
+        style = {"ls": "", "marker": "$\\uparrow$", "ms": 5, "mew": 0.2, "color": COLORS["sampled"], "zorder": 4}
+        axes.plot(mean.index, mean["exposure_bits"], label="sampled: lower bound", **style)
     axes.set(xlabel="epoch", ylabel="exposure (bits)")
-
-
-def losses(axes: Axes, curves: pd.DataFrame) -> None:
-    """Test, validation and train loss on a right-hand axis of their own colour."""
-    for name, dashes in (("test", "-"), ("validation", ":"), ("train", "--")):
-        style = {"shade": False, "ls": dashes, "lw": 1.1}
-        plotting.band(axes, curves, "epoch", f"{name}_loss_nats", COLORS["loss"], f"{name} loss", **style)
-    axes.set_ylabel("loss (nats per character)", color=COLORS["loss"])
-    axes.spines["right"].set(visible=True, color=COLORS["loss"])
-    axes.tick_params(axis="y", colors=COLORS["loss"])
-    axes.grid(False)
-
-
-def early_stop(axes: Axes, curves: pd.DataFrame) -> None:
-    """Where early stopping would have stopped: the epoch of least validation loss, mean and range over models."""
-    curves = curves.dropna(subset=["validation_loss_nats"])
-    if len(curves):
-        best = curves.loc[curves.groupby(tidy.MODEL)["validation_loss_nats"].idxmin(), "epoch"]
-        axes.axvspan(best.min(), best.max(), color=COLORS["canary"], alpha=0.12, lw=0, zorder=0)
-        axes.axvline(best.mean(), color=COLORS["canary"], lw=1, zorder=1, label="early stopping (mean, range)")
 
 
 # --- search and extraction ----------------------------------------------------------------------------------------
 
 
-def places(tree: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Leaves side by side in reading order, every other node above the middle of its children."""
-    leaves = sorted(tree.index[tree["is_leaf"]])
-    found = {name: (float(i), 0.0) for i, name in enumerate(leaves)}
-    height = 0.0
-    while len(found) < len(tree):
-        height += 1
-        children = {n: tree.index[tree["parent"] == n] for n in tree.index if n not in found}
-        ready = {n: c for n, c in children.items() if len(c) and set(c) <= set(found)}
-        if not ready:
-            raise ValueError(f"the rows do not form a tree: nothing leads to {sorted(children)}")
-        found |= {n: (float(np.mean([found[c][0] for c in kids])), height) for n, kids in ready.items()}
-    return found
-
-
 def cost(axes: Axes, frame: pd.DataFrame, x: str) -> None:
-    """Queries until the search returns the canary (rows of `tidy.trials`) against exposure `x`, log scale."""
+    """Queries until the search returns the canary (rows of `tidy.trials`) against exposure `x`, log scale.
+
+    Where it was not reached: what is proven (an arrow), joined with what importance sampling estimates; there it
+    stands in for the exact exposure too, with its 95 % interval.
+    """
     axes.set(xlabel=f"{x.replace('_', '-')} exposure (bits)", yscale="log")
+    if x == "exact":
+        if frame["bound"].any():
+            axes.set_xlabel("exact exposure (bits; ◇ ↑: importance-sampled)")
+        frame = frame.assign(exact=frame["exact"].fillna(frame["importance"]))
     frame = frame.dropna(subset=[x])
     if not len(frame):
-        return plotting.empty(axes, f"no {x.replace('_', '-')} exposure")
+        return _empty(axes, f"no {x.replace('_', '-')} exposure")
     full = tidy.full_walk(frame["space_bits"].max())
     axes.axhline(full, color=COLORS["muted"], lw=0.9, label=f"all {full:,.0f} prefixes")
+    proven = frame["extracted"] & frame["provable"]
     kinds = (
-        ("extracted", frame["extracted"], "o", COLORS["exact"]),
-        ("another fill is likelier", ~frame["extracted"] & ~frame["bound"], "s", COLORS["skew_normal"]),
+        ("returned by the search", proven, "o", COLORS["exact"]),
+        ("counted by the exact walk", ~proven & ~frame["bound"], "s", COLORS["sampled"]),
         ("lower bound: canary not reached", frame["bound"], "$\\uparrow$", COLORS["control"]),
     )
     for name, chosen, marker, color in kinds:
@@ -242,6 +233,14 @@ def cost(axes: Axes, frame: pd.DataFrame, x: str) -> None:
             for part, face in ((chosen & ~beyond, color), (beyond, "white")):
                 axes.scatter(frame.loc[part, x], frame.loc[part, "queries"], facecolor=face, **style)
             axes.scatter([], [], facecolor=color, label=f"{name}, n = {chosen.sum()}", **style)
+    guess = frame[frame["bound"] & frame["planned"].notna()]
+    if len(guess):
+        style = {"s": 14, "marker": "D", "facecolor": "white", "edgecolor": COLORS["importance"], "linewidths": 0.9}
+        axes.vlines(guess[x], guess["queries"], guess["planned"], color=COLORS["control"], lw=0.5, zorder=2)
+        axes.scatter(guess[x], guess["planned"], zorder=3, label="its estimate by importance sampling", **style)
+        if x == "exact":
+            limits = guess["importance_low"], guess["importance_high"]
+            axes.hlines(guess["planned"], *limits, color=COLORS["importance"], lw=0.8, zorder=2)
     if x == "skew_normal":
         axes.scatter([], [], s=14, facecolor="white", edgecolor="#444444", label="open: extrapolated estimate")
     plotting.ceiling(axes, frame["space_bits"].max(), vertical=True)
@@ -251,22 +250,33 @@ def cost(axes: Axes, frame: pd.DataFrame, x: str) -> None:
 def success(axes: Axes, frame: pd.DataFrame, x: str) -> None:
     """Ticks at 0 and 1 for every decided search; the logistic on estimated, the necessary step on exact exposure."""
     axes.set(xlabel=f"{x.replace('_', '-')} exposure (bits)")
+    total = len(frame)
     frame = frame[frame["decided"]].dropna(subset=[x]).reset_index(drop=True)
     if not len(frame):
-        return plotting.empty(axes, f"no decided search with {x.replace('_', '-')} exposure")
-    won = frame["extracted"]
+        return _empty(axes, f"no decided search with {x.replace('_', '-')} exposure")
+    won = frame["success"]
     label = f"trials: {won.sum()} of {len(won)} succeed"
     axes.plot(frame[x], won.astype(float), "|", color=COLORS["canary"], ms=9, mew=0.9, alpha=0.8, zorder=3, label=label)
+    if total > len(frame):
+        why = "no finished exact walk" if x == "exact" else "outcome not certain"
+        axes.plot([], [], " ", label=f"not drawn: {total - len(frame)} ({why})")
     space = frame["space_bits"].max()
     plotting.ceiling(axes, space, vertical=True)
     if x == "exact":
-        label = f"success ⇔ rank 1: holds in {(won == (frame['rank'] == 1)).sum()} of {len(won)}"
+        proven = frame[frame["provable"]]
+        agree = (proven["extracted"] == (proven["rank"] == 1)).sum()
+        label = f"success ⇔ rank 1: holds in {agree}\nof {len(proven)} proven searches"
         axes.step([0, space, space + 1], [0, 1, 1], where="post", color=COLORS["exact"], label=label)
         return None
     middle = midpoint_of(frame)
     if np.isfinite(middle.estimate):
         intercept, slope = statistics.firth_logistic(frame[x], won)
-        grid = np.linspace(0, max(42, frame[x].max()), 300)
-        label = f"logistic, midpoint {middle.estimate:.1f}\n[{middle.low:.1f}, {middle.high:.1f}] (95 %)"
-        axes.plot(grid, 1 / (1 + np.exp(-(intercept + slope * grid))), color=COLORS["skew_normal"], label=label)
+        high = f"{middle.high:.1f}" if np.isfinite(middle.high) else "∞"
+        label = f"logistic, midpoint {middle.estimate:.1f}\n[{middle.low:.1f}, {high}] (95 %)"
+        seen = (frame[x].min(), frame[x].max())
+        for ends, style in ((seen, {"label": label}), ((0, seen[0]), {"ls": ":"}), ((seen[1], 42), {"ls": ":"})):
+            if ends[0] < ends[1]:  # dotted where no trial was
+                grid = np.linspace(*ends, 200)
+                rate = special.expit(intercept + slope * grid)
+                axes.plot(grid, rate, color=COLORS["skew_normal"], **style)
     return None

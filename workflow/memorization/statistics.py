@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, special, stats
 
+FEWEST = 6
+"""Values (or clusters) from which a bootstrap interval of a median is given: below, not even their whole range covers
+the median with 95 % (1 - 2^(1-n))."""
 NULL_MEAN_BITS = 1 / np.log(2)
 """Mean exposure of a canary that was not inserted: it is exponential, P(exposure >= x) = 2^-x (brief §4.6).
 """
@@ -52,12 +55,12 @@ def bootstrap_interval(
     resamples: int = 4_999,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap for medians, BCa otherwise; without limits below three values.
+    """Percentile bootstrap for medians, BCa otherwise; without limits below `FEWEST` (median) or three values.
 
     BCa needs a smooth statistic; the median of a small sample is not one (Efron & Tibshirani 1993, §14).
     """
     x = np.asarray(values, dtype=float)
-    if len(x) < 3:
+    if len(x) < (FEWEST if statistic is np.median else 3):
         return Interval(float(statistic(x)) if len(x) else np.nan, np.nan, np.nan)
     if np.ptp(x) == 0:
         return Interval(float(x[0]), float(x[0]), float(x[0]))
@@ -75,11 +78,13 @@ def cluster_bootstrap(
     resamples: int = 499,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of `statistic(int row numbers)` when whole clusters of rows are resampled."""
+    """Percentile interval of `statistic(int row numbers)` when whole clusters of rows are resampled; without limits
+    below `FEWEST` clusters.
+    """
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
     members = [np.flatnonzero(codes == k) for k in range(codes.max() + 1)]
     point = float(statistic(np.arange(len(codes))))
-    if len(members) < 3:
+    if len(members) < FEWEST:
         return Interval(point, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     draws = [
@@ -103,13 +108,14 @@ def wilcoxon_paired(after: Sequence[float], before: Sequence[float], alternative
 def equivalence(values: Sequence[float], low: float, high: float) -> tuple[Interval, Test]:
     """TOST: is the mean inside (low, high)? For paired samples pass the differences. 90 % interval, larger p.
 
-    Schuirmann 1987. Equivalent at level .05 exactly when the 90 % interval lies inside (low, high).
+    Schuirmann 1987. Equivalent at level .05 exactly when the 90 % interval lies inside (low, high). Equal values are
+    judged by the sign test instead.
     """
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return t_interval(x, 0.90), Test(np.nan, np.nan)
-    if np.ptp(x) == 0:  # no spread: SciPy's t would be infinite or undefined at the margin
-        return Interval(x[0], x[0], x[0]), Test(np.nan, 0.0 if low < x[0] < high else 1.0)
+    if np.ptp(x) == 0:  # no spread, as of whole epochs: t is undefined, and a few equal values are no proof
+        return Interval(x[0], x[0], x[0]), Test(np.nan, 0.5 ** len(x) if low < x[0] < high else 1.0)
     sides = (stats.ttest_1samp(x, low, alternative="greater"), stats.ttest_1samp(x, high, alternative="less"))
     worst = max(sides, key=lambda side: side.pvalue)
     return t_interval(x, 0.90), Test(float(worst.statistic), float(worst.pvalue))
@@ -123,6 +129,19 @@ def jonckheere(groups: Sequence[Sequence[float]], alternative: str = "greater") 
     order = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
     result = stats.kendalltau(order, np.concatenate(groups), alternative=alternative)
     return Test(float(result.statistic), float(result.pvalue))
+
+
+def censored_tau(x: np.ndarray, y: np.ndarray, bound: np.ndarray) -> float:
+    """Kendall's tau-a of float64[n] x and y where bool[n] `bound` marks values of y that are only lower bounds.
+
+    A pair whose order a bound leaves open counts as a tie (Brown, Hollander, Korwar 1974), so bounds cannot make up a
+    trend, in either direction.
+    """
+    above = (y[:, None] > y[None, :]) & ~bound[None, :]  # y_i, or what it is at least, exceeds a y_j that is known
+    above |= bound[:, None] & ~bound[None, :] & (y[:, None] >= y[None, :])
+    order = above.astype(int) - above.T.astype(int)
+    n = len(x)
+    return float((np.sign(x[:, None] - x[None, :]) * order).sum() / (n * (n - 1))) if n > 1 else np.nan
 
 
 def page(values: np.ndarray) -> Test:

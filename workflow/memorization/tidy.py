@@ -26,6 +26,8 @@ STATIC = {
 }
 """Columns of `static` rows, which no run writes (Fig 9's tree)."""
 MODEL = ["backend", "run", "replicate"]
+MARGIN = 1e-3
+"""Bits by which a fill must be cheaper than the canary to count as likelier whatever the rounding (brief §4.8)."""
 REFERENCE = ("figure", "series", "label", "x", "y", "x_unit", "y_unit", "mark", "reading_error", "note")
 _BOOLEANS = {True: True, False: False, "True": True, "False": False, "true": True, "false": False}
 
@@ -85,50 +87,81 @@ def count_models(table: pd.DataFrame) -> int:
 
 
 def points(frame: pd.DataFrame, method: str, kind: str = "inserted") -> pd.DataFrame:
-    """Exposure rows of one method and kind of canary. Of `exact`, only those whose walk was finished."""
+    """Exposure rows of one method and kind of canary. Of `exact`, only those whose walk was finished; of `importance`,
+    only those that rest on likelier fills that were drawn (without any, log2|R| is merely an upper bound).
+    """
     chosen = frame[(frame["method"] == method) & (frame["kind"] == kind)]
-    return chosen[chosen["algorithm"] != "bounds"] if method == "exact" else chosen
+    if method == "exact":
+        return chosen[chosen["algorithm"] != "bounds"]
+    return chosen[~(chosen["extrapolated"] | (chosen["rank"] <= 1))] if method == "importance" else chosen
+
+
+def known_ranks(exposure: pd.DataFrame) -> pd.DataFrame:
+    """One row per model with an inserted canary in `exposure` rows: what is certain about its exact rank.
+
+    Columns beside backend, run, replicate: exact (bits), rank (NaN where no walk was finished), rank_low, rank_high
+    (NaN where none was begun), exact_low, exact_high, algorithm, walk_steps; beaten (bool): a fill at least as likely
+    as the canary has been seen, by the walk or among the samples; importance (bits, NaN where no likelier fill was
+    drawn: then only the interval means something), importance_low, importance_high, planned (estimated steps of a
+    pruned walk); skew_normal, extrapolated; space_bits.
+    """
+    inserted = exposure[exposure["kind"] == "inserted"]
+    frame = inserted[MODEL].drop_duplicates()
+    bits = ["exposure_bits", "exposure_low_bits", "exposure_high_bits"]
+    wanted = {
+        "exact": {
+            **dict(zip(bits, ("exact", "exact_low", "exact_high"), strict=True)),
+            **{c: c for c in ("rank", "rank_low", "rank_high", "algorithm")},
+            "model_steps": "walk_steps",
+        },
+        "importance": {
+            **dict(zip(bits, ("importance", "importance_low", "importance_high"), strict=True)),
+            "planned_steps": "planned",
+            "rank": "importance_rank",
+        },
+        "sampled": {"rank": "sampled_rank", "references": "references"},
+        "skew_normal": {"exposure_bits": "skew_normal", "extrapolated": "extrapolated"},
+    }
+    for method, columns in wanted.items():
+        part = inserted.loc[inserted["method"] == method, [*MODEL, *columns]].rename(columns=columns)
+        frame = frame.merge(part, on=MODEL, how="left")
+    unfinished = frame["algorithm"] == "bounds"
+    frame[["exact", "rank"]] = frame[["exact", "rank"]].mask(unfinished)
+    frame["space_bits"] = inserted["space_bits"].max() if len(inserted) else np.nan
+    # The sampled rank is (1 + hits) |R| / (1 + n): one hit and no hit are a factor of two apart. The importance-sampled
+    # one is 1 only if no such fill was drawn.
+    hit = frame["sampled_rank"] > 1.5 * 2.0 ** frame["space_bits"] / (1 + frame["references"])
+    frame["beaten"] = (frame["rank_low"] > 1) | hit | (frame["importance_rank"] > 1)
+    frame["importance"] = frame["importance"].mask(frame["importance_rank"] <= 1)
+    return frame.drop(columns=["sampled_rank", "references", "importance_rank"])
 
 
 def trials(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per model with a shortest-path search: Figs 10 and 11.
+    """One row per model with a shortest-path search: Figs 10 and 11. `known_ranks`'s columns, and
 
-    Columns beside backend, run, replicate:
-    seed; extracted, provable, decided (bool: success or failure is certain); exact, rank, rank_low,
-    rank_high, exact_low, exact_high, skew_normal, extrapolated (NaN where not measured); space_bits; queries
-    and `bound`.
+    seed; extracted: the search returned the canary; provable: nothing likelier exists; decided, success (bool): would
+    a search without a budget return the canary, and is that certain? It is by the search's own proof; else by a fill
+    that is likelier than the canary (found by the search, the walk or among the samples), or by an exact rank of 1.
 
-    `queries` is what Dijkstra, one prefix at a time, would pop before it returns the canary: the
-    sequential-equivalent count where the canary is the best leaf; else the prefixes of the exact pruned walk
-    (all that are no dearer than the canary); else the sequential-equivalent count so far, and then `bound`
-    says that it is only a lower bound.
+    queries (float) and `bound`: what Dijkstra, one prefix at a time, would pop before it returns the canary: the
+    sequential-equivalent count where the canary is the proven best leaf; else the prefixes of the exact pruned walk
+    (all that are no dearer than the canary); else the sequential-equivalent count so far, and then `bound` says that
+    it is only a lower bound.
     """
     search = rows(table, "extraction")
     search = search[search["algorithm"] == "shortest_path"]
-    frame = search[[*MODEL, "extracted", "provable", "sequential_equivalent"]].assign(seed=seeds(search))
-    exposure = rows(table, "exposure")
-    inserted = exposure[exposure["kind"] == "inserted"]
-    exact = inserted[inserted["method"] == "exact"].rename(columns={
-        "exposure_low_bits": "exact_low", "exposure_high_bits": "exact_high"})  # fmt: skip
-    exact["exact"] = exact["exposure_bits"].where(exact["algorithm"] != "bounds")
-    columns = [
-        "exact",
-        "rank",
-        "rank_low",
-        "rank_high",
-        "exact_low",
-        "exact_high",
-        "algorithm",
-        "model_steps",
-    ]
-    frame = frame.merge(exact[[*MODEL, *columns]], on=MODEL, how="left")
-    skew = inserted[inserted["method"] == "skew_normal"].rename(columns={"exposure_bits": "skew_normal"})
-    frame = frame.merge(skew[[*MODEL, "skew_normal", "extrapolated"]], on=MODEL, how="left")
-    frame["space_bits"] = inserted["space_bits"].max() if len(inserted) else np.nan
-    frame["decided"] = frame["extracted"] | frame["provable"] | (frame["rank_low"] > 1)
-    walked = ~frame["extracted"] & (frame["algorithm"] == "pruned_walk")
-    frame["bound"] = ~frame["extracted"] & ~walked
-    frame["queries"] = frame["sequential_equivalent"].where(~walked, frame["model_steps"]).astype(float)
+    columns = ["extracted", "provable", "sequential_equivalent", "canary_cost_bits", "best_cost_bits"]
+    frame = search[[*MODEL, *columns]].assign(seed=seeds(search))
+    frame = frame.merge(known_ranks(rows(table, "exposure")), on=MODEL, how="left")
+    cheaper = frame["best_cost_bits"] < frame["canary_cost_bits"] - MARGIN
+    beaten = frame["beaten"].eq(True) | (cheaper & ~frame["extracted"])
+    first = frame["rank_high"] <= 1
+    frame["decided"] = frame["provable"] | beaten | first
+    frame["success"] = frame["extracted"].where(frame["provable"], first & ~beaten).astype(bool)
+    proven = frame["extracted"] & frame["provable"]
+    walked = ~proven & (frame["algorithm"] == "pruned_walk")
+    frame["bound"] = ~proven & ~walked
+    frame["queries"] = frame["sequential_equivalent"].where(~walked, frame["walk_steps"]).astype(float)
     return frame
 
 

@@ -25,7 +25,7 @@ CODE = code_digest()
 
 if workflow.is_main_process:
     units = work(PLAN, registry(ROOT / "config" / "datasets.yaml"))
-    attach(logger, Monitor(units, workflow.cores), dry_run=lambda: workflow.dryrun)
+    attach(logger, Monitor(units, workflow.resource_settings.cores or 1), dry_run=lambda: workflow.dryrun)
 
 
 wildcard_constraints:

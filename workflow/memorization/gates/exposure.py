@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from memorization import statistics, tidy
-from memorization.gates.outcome import Outcome, decide, inserted, shown, undecided, within
+from memorization.gates.outcome import Outcome, decide, shown, undecided, within
 
 
 def rank_one_share(
@@ -13,30 +13,41 @@ def rank_one_share(
 ) -> Outcome:
     """G1: Clopper-Pearson interval of the share of exact rank 1 contains `share`, and no rank is beyond
     `worst_rank`.
+
+    Every model counts: a rank whose walk ran out of budget is known by its bounds, and the claim stays undecided as
+    long as those leave it open. Leaving such models out would drop the badly ranked ones.
     """
-    rank = inserted(table, "exact")["rank"].to_numpy()
-    if len(rank) < seeds:
-        return undecided(f"{len(rank)} exact ranks, {seeds} needed", len(rank))
-    interval = statistics.binomial_interval(int((rank == 1).sum()), len(rank))
-    supported = interval.low <= share <= interval.high and bool((rank <= worst_rank).all())
-    first = int((rank == 1).sum())
-    summary = f"rank 1 in {first} of {len(rank)} models, {shown(interval)}; worst rank {rank.max():.0f}"
-    return Outcome(supported, *interval, n=len(rank), summary=summary)
+    known = tidy.known_ranks(tidy.rows(table, "exposure"))
+    if len(known) < seeds:
+        return undecided(f"{len(known)} models, {seeds} needed", len(known))
+    first = int((known["rank"] == 1).sum())
+    interval = statistics.binomial_interval(first, len(known))
+    far = int((known["rank"].fillna(known["rank_low"]) > worst_rank).sum())
+    summary = f"rank 1 in {first} of {len(known)} models, {shown(interval)}; {far} beyond rank {worst_rank}"
+    unknown = int(known["rank"].isna().sum()) - int((known["rank"].isna() & (known["rank_low"] > worst_rank)).sum())
+    if unknown and not far:
+        return undecided(f"{summary}; {unknown} models without a finished exact rank", len(known))
+    supported = interval.low <= share <= interval.high and not far
+    return Outcome(supported, *interval, n=len(known), summary=summary)
 
 
 def base_exposure(table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int) -> Outcome:
     """G2: exact exposure is log2|R| in most models (binomial test), and the median skew-normal one lies in
-    [low, high].
+    [low, high]. Models without a finished exact rank count as below the ceiling, unless that decides the claim.
     """
-    exact, skew = inserted(table, "exact"), inserted(table, "skew_normal")["exposure_bits"]
-    if min(len(exact), len(skew)) < seeds:
-        return undecided(f"{len(exact)} exact and {len(skew)} fitted exposures, {seeds} needed", len(exact))
-    full = int((exact["rank"] == 1).sum())  # the ceiling is 29.897 bits, so "29.9" means rank 1
-    p = 1 - stats.binom.cdf(full - 1, len(exact), 0.5)
+    known = tidy.known_ranks(tidy.rows(table, "exposure"))
+    skew, n = known["skew_normal"].dropna(), len(known)
+    if min(n, len(skew)) < seeds:
+        return undecided(f"{n} models, {len(skew)} with a fitted exposure, {seeds} needed", n)
+    full = int((known["rank"] == 1).sum())  # the ceiling is 29.897 bits, so "29.9" means rank 1
+    unknown = int((known["rank"].isna() & ~known["beaten"]).sum())
+    p, best = (float(stats.binom.sf(k - 1, n, 0.5)) for k in (full, full + unknown))
     median = statistics.bootstrap_interval(skew, np.median)
-    supported = p < 0.05 and bool(within(median, low, high, len(skew), seeds))
-    summary = f"exact exposure at its ceiling in {full} of {len(exact)}; skew-normal median {shown(median, 'bits')}"
-    return Outcome(supported, *median, statistic=full, p_value=p, n=len(exact), summary=summary)
+    inside = bool(within(median, low, high, len(skew), seeds))
+    summary = f"exact exposure at its ceiling in {full} of {n}; skew-normal median {shown(median, 'bits')}"
+    if inside and p >= 0.05 > best:
+        return undecided(f"{summary}; {unknown} models without a finished exact rank", n)
+    return Outcome(p < 0.05 and inside, *median, statistic=full, p_value=p, n=n, summary=summary)
 
 
 def runner_up_gap(table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int) -> Outcome:
@@ -45,8 +56,9 @@ def runner_up_gap(table: pd.DataFrame, reference: pd.DataFrame, *, low: float, h
     """
     frame = tidy.gaps(table)
     gap = frame.loc[frame["first"], "gap_bits"].to_numpy()
-    if len(gap) < 3:
-        return undecided(f"{len(gap)} models with the canary at rank 1, 3 needed for an interval", len(gap))
+    if len(gap) < statistics.FEWEST:
+        needed = f"{statistics.FEWEST} needed for an interval of the median"
+        return undecided(f"{len(gap)} models with the canary at rank 1, {needed}", len(gap))
     median = statistics.bootstrap_interval(gap, np.median)
     verdict = within(median, low, high, len(frame), seeds)
     summary = f"median gap {shown(median, 'bits')} in {len(gap)} rank-1 models of {len(frame)}"
@@ -61,12 +73,19 @@ def skew_normal_ks(
     if not len(fit) or fit["references"].max() < references:
         most = fit["references"].max() if len(fit) else 0
         return undecided(f"{most:,} reference fills, the paper's check needs {references:,}", len(fit))
-    p = fit.loc[fit["references"] >= references, "ks_p_bootstrap"].dropna().to_numpy()
+    fit = fit[(fit["references"] >= references) & fit["converged"]]
+    p = fit["ks_p_bootstrap"].dropna().to_numpy()
+    if not len(p):
+        return undecided("no converged fit with a bootstrap p-value")
     kept = int((p > alpha).sum())
     test = stats.binomtest(kept, len(p), 0.5, alternative="greater")
     share = statistics.binomial_interval(kept, len(p))
     verdict = decide(test.pvalue < 0.05, share.high < 0.5, len(p), seeds)
-    summary = f"K-S p > {alpha:g} in {kept} of {len(p)} models, median p {np.median(p):.3g}"
+    naive = int((fit["ks_p_naive"] > alpha).sum())
+    summary = (
+        f"K-S p > {alpha:g} in {kept} of {len(p)} models by the bootstrap (median p {np.median(p):.3g}), "
+        f"in {naive} by the plain test, which is too lenient"
+    )
     return Outcome(verdict, *share, statistic=kept, p_value=test.pvalue, n=len(p), summary=summary)
 
 
@@ -74,7 +93,8 @@ def skew_normal_error(table: pd.DataFrame, reference: pd.DataFrame, *, margin: f
     """G4: skew-normal minus exact exposure, canaries below the ceiling only, equivalent to zero (TOST, per
     seed).
     """
-    frame = tidy.trials(table).dropna(subset=["exact", "skew_normal"])
+    models = tidy.trials(table)
+    frame = models.dropna(subset=["exact", "skew_normal"])
     frame = frame[frame["rank"] > 1].assign(error=lambda f: f["skew_normal"] - f["exact"])
     values = frame.groupby("seed")["error"].mean().to_numpy()
     if len(values) < 3:
@@ -84,5 +104,6 @@ def skew_normal_error(table: pd.DataFrame, reference: pd.DataFrame, *, margin: f
     verdict = decide(test.p_value < 0.05, outside, len(values), seeds)
     spread = 1.96 * frame["error"].std() if len(frame) > 1 else np.nan
     limits = f"limits of agreement +-{spread:.3g}"
-    summary = f"mean error {shown(interval, 'bits')} (90 %), {limits}; {len(frame)} canaries"
+    left_out = f"{int(models['exact'].isna().sum())} without a finished exact rank left out"
+    summary = f"mean error {shown(interval, 'bits')} (90 %), {limits}; {len(frame)} canaries, {left_out}"
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)

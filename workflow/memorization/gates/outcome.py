@@ -58,8 +58,3 @@ def shown(interval: Interval, unit: str = "") -> str:
 def per_seed(frame: pd.DataFrame, value: str) -> pd.Series:
     """One mean of `value` per independent seed."""
     return frame.groupby(tidy.seeds(frame))[value].mean()
-
-
-def inserted(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Final exposure of the inserted canaries by one method, one row per model."""
-    return tidy.points(tidy.rows(table, "exposure"), method)

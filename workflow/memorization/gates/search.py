@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from memorization import statistics, tidy
 from memorization.gates.outcome import Outcome, decide, shown, undecided
@@ -43,46 +42,44 @@ def search_speed_up(
     """
     frame = tidy.trials(table)
     frame = frame[frame["skew_normal"] >= exposure].reset_index(drop=True)
-    if frame["seed"].nunique() < 3:
-        return undecided(f"{frame['seed'].nunique()} seeds with exposure of at least {exposure:g} bits, 3 needed")
+    n = frame["seed"].nunique()
+    if n < statistics.FEWEST:
+        return undecided(f"{n} seeds with exposure of at least {exposure:g} bits, {statistics.FEWEST} needed", n)
     full = tidy.full_walk(frame["space_bits"].to_numpy())
     cost = np.where(frame["bound"], full, np.maximum(frame["queries"], 1))  # unknown cost: assume no gain
     gain = np.log10(full / cost)
     median = statistics.cluster_bootstrap(lambda i: float(np.median(gain[i])), frame["seed"])
-    n = frame["seed"].nunique()
     verdict = decide(median.low >= orders, median.high < orders, n, seeds)
     quartiles = np.percentile(gain, [25, 75])
     summary = (
         f"median {shown(median, 'orders of magnitude')}, IQR {quartiles[0]:.2g} to {quartiles[1]:.2g}, "
-        f"{len(frame)} canaries with exposure >= {exposure:g}"
+        f"{len(frame)} canaries with exposure >= {exposure:g}, {int(frame['bound'].sum())} not reached: no gain"
     )
     return Outcome(verdict, *median, n=n, summary=summary)
 
 
 def search_cost_falls(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> Outcome:
-    """G9: Spearman's correlation of queries and estimated exposure is negative (bootstrap over seeds)."""
+    """G9: Kendall's correlation of queries and estimated exposure is negative (bootstrap over seeds).
+
+    Where the canary was not reached the queries are a lower bound; pairs whose order that leaves open count as ties.
+    """
     frame = tidy.trials(table).dropna(subset=["skew_normal"]).reset_index(drop=True)
     n = frame["seed"].nunique()
-    if n < 3 or len(frame) < 10:
-        return undecided(f"{len(frame)} models of {n} seeds; 10 models of 3 seeds needed", n)
-    x, y = frame["skew_normal"].to_numpy(), frame["queries"].to_numpy()
-
-    def correlation(i: np.ndarray) -> float:
-        ranks = stats.rankdata(x[i]), stats.rankdata(y[i])
-        return float(np.corrcoef(*ranks)[0, 1]) if np.ptp(x[i]) and np.ptp(y[i]) else np.nan
-
-    interval = statistics.cluster_bootstrap(correlation, frame["seed"])
-    verdict = decide(interval.high < 0, interval.low > 0, n, seeds)
-    summary = f"Spearman {shown(interval)} over {len(frame)} models ({int(frame['bound'].sum())} as lower bounds)"
-    return Outcome(verdict, *interval, n=n, summary=summary)
+    if n < statistics.FEWEST or len(frame) < 10:
+        return undecided(f"{len(frame)} models of {n} seeds; 10 models of {statistics.FEWEST} seeds needed", n)
+    x, y, bound = (frame[c].to_numpy() for c in ("skew_normal", "queries", "bound"))
+    tau = statistics.cluster_bootstrap(lambda i: statistics.censored_tau(x[i], y[i], bound[i]), frame["seed"])
+    verdict = decide(tau.high < 0, tau.low > 0, n, seeds)
+    summary = f"Kendall's tau {shown(tau)} over {len(frame)} models ({int(bound.sum())} as lower bounds)"
+    return Outcome(verdict, *tau, n=n, summary=summary)
 
 
 def midpoint_of(trials: pd.DataFrame) -> Interval:
-    """Estimated exposure at which extraction becomes likelier than not, over `tidy.trials` rows.
+    """Estimated exposure at which extraction becomes likelier than not, over decided `tidy.trials` rows.
 
     Models that share a seed are not independent: then seeds are resampled instead of profiling the likelihood.
     """
-    x, y = trials["skew_normal"].to_numpy(), trials["extracted"].to_numpy()
+    x, y = trials["skew_normal"].to_numpy(), trials["success"].to_numpy()
     found = statistics.logistic_midpoint(x, y)
     if trials["seed"].nunique() == len(trials) or np.isnan(found.estimate):
         return found
@@ -106,33 +103,49 @@ def extraction_threshold(
 ) -> Outcome:
     """G5: midpoint of Firth's logistic of success on estimated exposure, its interval within midpoint +-
     tolerance.
+
+    Models whose outcome is not certain are left out; the claim is undecided if counting them all as failures, or all
+    as successes, would change the verdict.
     """
     frame = tidy.trials(table).dropna(subset=["skew_normal"]).reset_index(drop=True)
-    frame = frame[frame["decided"]].reset_index(drop=True)
-    n = frame["seed"].nunique()
-    if len(frame) < models:
-        return undecided(f"{len(frame)} models with a decided search, {models} needed", n)
-    x, y = frame["skew_normal"].to_numpy(), frame["extracted"].to_numpy()
-    found = midpoint_of(frame)
+    known = frame[frame["decided"]].reset_index(drop=True)
+    n, left_out = known["seed"].nunique(), len(frame) - len(known)
+    if len(known) < models:
+        return undecided(f"{len(known)} models with a decided search of {len(frame)}, {models} needed", n)
+    x, y = known["skew_normal"].to_numpy(), known["success"].to_numpy()
+    if y.all() or not y.any():
+        return undecided(f"all {len(y)} decided searches {'succeed' if y.all() else 'fail'}: no threshold to see", n)
+
+    def supports(found: Interval) -> bool:
+        ends = np.array([found.estimate, found.low, found.high])
+        return bool((np.abs(ends - midpoint) <= tolerance).all())
+
+    found = midpoint_of(known)
     early, late = x[y & (x < never)], x[~y & (x > always)]
-    inside = abs(found.estimate - midpoint) <= tolerance
-    supported = inside and midpoint - tolerance <= found.low and found.high <= midpoint + tolerance
     summary = (
-        f"midpoint {shown(found, 'bits')}, {y.sum()} of {len(y)} extracted; "
+        f"midpoint {shown(found, 'bits')}, {y.sum()} of {len(y)} extracted, {left_out} undecided; "
         f"{len(early)} successes below {never:g}, {len(late)} failures above {always:g}"
     )
-    return Outcome(bool(supported), *found, n=n, summary=summary)
+    if left_out:
+        extremes = (
+            midpoint_of(frame.assign(success=frame["success"].where(frame["decided"], w))) for w in (False, True)
+        )
+        if any(supports(other) != supports(found) for other in extremes):
+            return undecided(f"{summary}: the undecided ones could change the verdict", n, estimate=found.estimate)
+    return Outcome(supports(found), *found, n=n, summary=summary)
 
 
 def extraction_is_rank_one(table: pd.DataFrame, reference: pd.DataFrame, *, models: int) -> Outcome:
-    """G5, internal control: a search that proves its answer succeeds exactly where the exact rank is 1 (ties
-    aside).
+    """G5, internal control: a search that proves its answer succeeds exactly where the exact rank is 1.
+
+    Counts only models for which both are certain: a search with its proof, and a rank that is 1, or beyond 1, whatever
+    the rounding. Ties with the canary, and bounds that leave rank 1 open, contradict nothing and confirm nothing.
     """
-    frame = tidy.trials(table).dropna(subset=["rank_low", "rank_high"])
-    frame = frame[frame["extracted"] | frame["provable"]]
+    frame = tidy.trials(table)
+    frame = frame[frame["provable"] & ((frame["rank_low"] > 1) | (frame["rank_high"] <= 1))]
+    n, wins = frame["seed"].nunique(), int(frame["extracted"].sum())
     if len(frame) < models:
-        return undecided(f"{len(frame)} models with both a decided search and an exact rank, {models} needed")
-    contradictions = (frame["extracted"] & (frame["rank_low"] > 1)) | (~frame["extracted"] & (frame["rank_high"] <= 1))
-    agree = len(frame) - int(contradictions.sum())
-    summary = f"success and exact rank 1 agree in {agree} of {len(frame)} models"
-    return Outcome(agree == len(frame), agree / len(frame), n=frame["seed"].nunique(), summary=summary)
+        return undecided(f"{len(frame)} models with both a proven search and a certain rank, {models} needed", n)
+    agree = int((frame["extracted"] == (frame["rank_high"] <= 1)).sum())
+    summary = f"success and exact rank 1 agree in {agree} of {len(frame)} models ({wins} successes)"
+    return Outcome(agree == len(frame), agree / len(frame), n=n, summary=summary)

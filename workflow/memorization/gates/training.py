@@ -10,14 +10,14 @@ from memorization.gates.outcome import Outcome, decide, per_seed, shown, undecid
 
 def jumps(table: pd.DataFrame, kind: str, method: str) -> pd.DataFrame:
     """Exposure after minus before every mini-batch that held the canary: seed, epoch, jump (bits), per
-    canary.
+    canary. Only where both sides of that one mini-batch were measured.
     """
     frame = tidy.points(tidy.rows(table, "measures"), method, kind)
     frame = frame[frame["moment"].isin(["start", "batch"])].assign(seed=lambda f: tidy.seeds(f))
     frame = frame.sort_values("step")
-    before = frame.groupby([*tidy.MODEL, "index"])["exposure_bits"].shift()
-    frame = frame.assign(jump=frame["exposure_bits"] - before)
-    frame = frame[frame["holds_canary"] & frame["jump"].notna()]
+    before = frame.groupby([*tidy.MODEL, "index"])[["exposure_bits", "step"]].shift()
+    frame = frame.assign(jump=frame["exposure_bits"] - before["exposure_bits"])
+    frame = frame[frame["holds_canary"] & frame["jump"].notna() & (frame["step"] - before["step"] == 1)]
     return frame.assign(epoch=np.ceil(frame["epoch"]).astype(int))[["seed", "epoch", "index", "jump"]]
 
 
@@ -87,20 +87,28 @@ def plateau_at_loss_minimum(
 ) -> Outcome:
     """G7: first epoch at `share` of the maximal exposure minus the epoch of least test loss, within +-margin
     (TOST).
+
+    Only models whose test loss passed its minimum and whose maximum is beyond what the largest of as many null
+    exposures reaches in 5 % of cases (P(exposure >= x) = 2^-x): noise has a maximum too, but no plateau.
     """
-    differences = []
+    differences, left_out = [], 0
     for _, model in by_epoch(table, method).groupby(tidy.MODEL):
         least = model.loc[model["test_loss_nats"].idxmin(), "epoch"]
-        if least < model["epoch"].max():  # otherwise the minimum has not been reached yet
+        memorised = model["exposure_bits"].max() > np.log2(len(model) / 0.05)
+        if least == model["epoch"].max() or not memorised:
+            left_out += 1
+        else:
             high = model["exposure_bits"] >= share * model["exposure_bits"].max()
             differences.append((model["seed"].iloc[0], model.loc[high, "epoch"].iloc[0] - least))
     values = pd.DataFrame(differences, columns=["seed", "d"]).groupby("seed")["d"].mean().to_numpy(dtype=float)
     if len(values) < 3:
-        return undecided(f"{len(values)} seeds whose test loss passed its minimum, 3 needed", len(values))
+        needed = "seeds that memorised and whose test loss passed its minimum, 3 needed"
+        return undecided(f"{len(values)} {needed}", len(values))
     interval, test = statistics.equivalence(values, -margin, margin)
     outside = interval.low > margin or interval.high < -margin
     verdict = decide(test.p_value < 0.05, outside, len(values), seeds)
     summary = f"{share:.0%} of the maximum {shown(interval, 'epochs')} (90 %) after the least test loss"
+    summary += f"; {left_out} models left out" * bool(left_out)
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)
 
 
@@ -144,6 +152,7 @@ def early_stopping_insufficient(
     """
     curves = tidy.rows(table, "curves")
     best = curves.loc[curves.groupby(tidy.MODEL)["validation_loss_nats"].idxmin(), [*tidy.MODEL, "step"]]
+    last = int((best["step"].to_numpy() == curves.groupby(tidy.MODEL)["step"].max().to_numpy()).sum())
     found = {m: by_epoch(table, m).merge(best, on=[*tidy.MODEL, "step"]) for m in methods}
     method = next((m for m in methods if len(found[m]) == len(best) > 0), None)
     if method is None:
@@ -153,9 +162,13 @@ def early_stopping_insufficient(
     if len(values) < 3:
         return undecided(f"{len(values)} seeds, 3 needed", len(values))
     interval, test = statistics.t_interval(values), statistics.exponential_null(values)
+    if method == "exact":  # Student's interval does not know that no exact exposure lies beyond log2|R|
+        interval = interval._replace(high=min(interval.high, tidy.space_bits(table, reference)))
     contradicted = interval.high < statistics.NULL_MEAN_BITS
     verdict = decide(test.p_value < 0.05, contradicted, len(values), seeds)
     ceiling = tidy.space_bits(table, reference)
-    share = f", at the ceiling (extractable) in {np.mean(values >= ceiling - 1e-6):.0%}" if ceiling > 0 else ""
+    name = "at the ceiling (extractable)" if method == "exact" else "estimated at log2|R| or more"
+    share = f", {name} in {np.mean(values >= ceiling - 1e-6):.0%}" if ceiling > 0 else ""
     summary = f"{method} exposure {shown(interval, 'bits')} at the least validation loss{share}; null mean 1.44"
+    summary += f"; in {last} models the loss was still falling" * bool(last)
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)

@@ -38,12 +38,19 @@ class Tree:
 
     @classmethod
     def plant(cls, model: LanguageModel, tokens: TokenFormat) -> "Tree":
-        """Read the prefix once. Raises UserError when the model gives no finite probability there."""
+        """Read the prefix once. Raises UserError when the model gives no finite probability there, or when the format
+        is beyond the one byte that a path spends on a symbol and a depth.
+        """
         slots: list[np.ndarray] = []
         holes = []
         for hole, after in zip(tokens.holes, tokens.after, strict=True):
             holes.append(len(slots))
             slots += [np.asarray(hole), *(np.array([t]) for t in after)]
+        if max(map(len, slots)) > 256 or len(slots) > 127:
+            raise UserError(
+                f"canary format: {len(slots)} positions of up to {max(map(len, slots))} symbols; "
+                "searches take at most 127 of 256: shorten the format or its holes"
+            )
         log2_probabilities, root = model.start(tokens.prefix)
         if not np.isfinite(log2_probabilities).any():
             raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
@@ -119,7 +126,8 @@ def score(tree: Tree, fills: np.ndarray, chunk: int = 2048) -> tuple[np.ndarray,
     """(float64[n] costs in bits of int[n, L] fills, model steps), at most `chunk` states at a time.
 
     Fills are sorted, so that those which begin alike share the steps of their common prefix: 65,536 random nine-digit
-    fills take about half the steps of eight each.
+    fills take about half the steps of eight each. Raises UserError for a cost that is not a number: it would compare
+    as neither cheaper nor dearer, and a diverged model would seem to rank its canary first.
     """
     paths = tree.paths(fills)
     order = np.lexsort(paths.T[::-1])
@@ -128,6 +136,8 @@ def score(tree: Tree, fills: np.ndarray, chunk: int = 2048) -> tuple[np.ndarray,
         rows = order[begin : begin + chunk]
         costs[rows], _, _, _, used = path_states(tree, paths[rows])
         steps += used
+    if np.isnan(costs).any():
+        raise UserError("model: the log-perplexity of a fill is not a number; training diverged?")
     return costs, steps
 
 

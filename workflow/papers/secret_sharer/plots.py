@@ -20,24 +20,49 @@ def tab01_most_likely_fills(table: pd.DataFrame, reference: pd.DataFrame) -> Fig
     """Table 1: the most likely fills beside the paper's, and where the canary ranks in every model."""
     top = tidy.rows(table, "top")
     top = top[top["position"] <= SHOWN]
-    figure = plotting.new_figure(4.9)
+    figure = plotting.new_figure(5.2)
     grid = figure.add_gridspec(2, 3, height_ratios=[1.3, 1], width_ratios=[1.15, 1, 1])
     listed = figure.add_subplot(grid[0, :])
     costs, ranks, gaps = (figure.add_subplot(grid[1, i]) for i in range(3))
-    panels.fill_table(listed, top, reference, SHOWN)
+    _fill_table(listed, top, reference, SHOWN)
     listed.set_title(f"(a) The {SHOWN} most likely fills, {plotting.models(tidy.count_models(table))}", pad=8)
     plotting.band(costs, top, "position", "cost_bits", COLORS["model"], "ours")
     canary = top[top["is_canary"]]
-    costs.scatter(canary["position"], canary["cost_bits"], s=10, color=COLORS["canary"], zorder=4, label="canary")
+    if len(canary):
+        costs.scatter(canary["position"], canary["cost_bits"], s=10, color=COLORS["canary"], zorder=4, label="canary")
     plotting.paper(costs, reference, "most likely fill", "paper", line=False)
     costs.set(title="(b) Cost of the best fills", xlabel="position", ylabel="log-perplexity of the fill (bits)")
     costs.set_xticks(range(1, SHOWN + 1))
-    plotting.legend(costs, loc="lower right")
     panels.ranks(ranks, tidy.rows(table, "exposure"))
-    ranks.set_title("(c) Exact rank of the canary")
+    ranks.set_title("(c) Rank of the canary")
     panels.gaps(gaps, tidy.gaps(table), reference)
     gaps.set_title("(d) Gap to the next fill")
+    plotting.legend_below(figure, (costs, ranks, gaps), 3)
     return figure
+
+
+def _fill_table(axes: Axes, top: pd.DataFrame, reference: pd.DataFrame, count: int) -> None:
+    """The most likely fills: the paper's, those of the first model, and the costs' mean over models by position."""
+    paper = reference[reference["series"] == "most likely fill"].set_index("x")
+    ours = panels.first_model(top).set_index("position")
+    summary = plotting.intervals(top, "position", "cost_bits").set_index("position")
+    cells, canary = [], set()
+    for i in range(1, count + 1):
+        row = [str(i), "–", "–", "–", "–", "–"]
+        if i in paper.index:
+            row[1:3] = paper.loc[i, "label"], f"{paper.loc[i, 'y']:.2f}"
+            canary |= {(i - 1, 1), (i - 1, 2)} if "canary" in str(paper.loc[i, "note"]) else set()
+        if i in ours.index:
+            row[3:5] = ours.loc[i, "fill"], f"{ours.loc[i, 'cost_bits']:.2f}"
+            canary |= {(i - 1, 3), (i - 1, 4)} if ours.loc[i, "is_canary"] else set()
+        if i in summary.index:
+            mean, low, high = summary.loc[i, ["mean", "low", "high"]]
+            row[5] = f"{mean:.2f}" + (f"  [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "")
+        cells.append(row)
+    mark = plotting.marks(paper) if len(paper) else "none"
+    header = ["position", f"paper: fill ({mark})", "bits", "ours: fill, first model", "bits"]
+    header.append("ours: mean [95 % t interval]")
+    plotting.rendered_table(axes, cells, header, [0.09, 0.22, 0.1, 0.22, 0.1, 0.27], frozenset(canary))
 
 
 @styled
@@ -52,7 +77,7 @@ def fig02_log_perplexity_distribution(table: pd.DataFrame, reference: pd.DataFra
     panels.histogram(body, one[0], one[1], canary, reference)
     panels.tail(tail, *one, canary)
     panels.tail_error(error, top, fit)
-    body.set_title("(a) All fills, one model")
+    body.set_title("(a) Sampled fills, one model")
     tail.set_title("(b) Its left tail")
     error.set_title(f"(c) Fit error, {plotting.models(tidy.count_models(table))}")
     plotting.legend_below(figure, (body, tail, error), 4)
@@ -92,9 +117,9 @@ def fig08_overtraining(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     figure = plotting.new_figure(3.9)
     axes = figure.subplots()
     right = axes.twinx()
-    panels.methods(axes, measures)
-    panels.losses(right, curves)
-    panels.early_stop(axes, curves)
+    panels.methods(axes, measures, tidy.space_bits(table, reference))
+    _losses(right, curves)
+    _early_stop(axes, curves)
     plotting.ceiling(axes, tidy.space_bits(table, reference))
     plotting.paper(axes, reference, "exposure", "paper, exposure", line=False)
     for name, marker in (("test loss", "s"), ("train loss", "v")):
@@ -106,6 +131,28 @@ def fig08_overtraining(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     return figure
 
 
+def _losses(axes: Axes, curves: pd.DataFrame) -> None:
+    """Test, validation and train loss on a right-hand axis of their own colour."""
+    for name, dashes in (("test", "-"), ("validation", ":"), ("train", "--")):
+        style = {"shade": False, "ls": dashes, "lw": 1.1}
+        plotting.band(axes, curves, "epoch", f"{name}_loss_nats", COLORS["loss"], f"{name} loss", **style)
+    axes.set_ylabel("loss (nats per character)", color=COLORS["loss"])
+    axes.spines["right"].set(visible=True, color=COLORS["loss"])
+    axes.tick_params(axis="y", colors=COLORS["loss"])
+    axes.grid(False)
+
+
+def _early_stop(axes: Axes, curves: pd.DataFrame) -> None:
+    """The epoch of least validation loss, mean and range over models, and how many had not passed it at the end."""
+    curves = curves.dropna(subset=["validation_loss_nats"])
+    if len(curves):
+        best = curves.loc[curves.groupby(tidy.MODEL)["validation_loss_nats"].idxmin()].set_index(tidy.MODEL)["epoch"]
+        early = int((best == curves.groupby(tidy.MODEL)["epoch"].max()).sum())
+        label = "least validation loss" + f" ({early} of {len(best)} at the end)" * bool(early)
+        axes.axvspan(best.min(), best.max(), color=COLORS["loss"], alpha=0.12, lw=0, zorder=0)
+        axes.axvline(best.mean(), color=COLORS["loss"], lw=1, ls=(0, (6, 2, 1, 2)), zorder=1, label=label)
+
+
 @styled
 def fig09_search_tree(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """Figure 9: the toy tree; the shortest path finds what greedy search misses."""
@@ -114,7 +161,7 @@ def fig09_search_tree(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title("Shortest-path against greedy search")
-    places = panels.places(tree)
+    places = _places(tree)
     axes.set(xlim=(-0.6, max(x for x, _ in places.values()) + 0.6), ylim=(-0.75, 2.3))
     for name, node in tree[tree["parent"] != ""].iterrows():
         _edge(axes, node, places[node["parent"]], places[name])
@@ -132,6 +179,21 @@ def fig09_search_tree(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     axes.plot([], [], color=COLORS["canary"], lw=2.4, ls="--", label="greedy")
     plotting.legend(axes, loc="upper right")
     return figure
+
+
+def _places(tree: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Leaves side by side in reading order, every other node above the middle of its children."""
+    leaves = sorted(tree.index[tree["is_leaf"]])
+    found = {name: (float(i), 0.0) for i, name in enumerate(leaves)}
+    height = 0.0
+    while len(found) < len(tree):
+        height += 1
+        children = {n: tree.index[tree["parent"] == n] for n in tree.index if n not in found}
+        ready = {n: c for n, c in children.items() if len(c) and set(c) <= set(found)}
+        if not ready:
+            raise ValueError(f"the rows do not form a tree: nothing leads to {sorted(children)}")
+        found |= {n: (float(np.mean([found[c][0] for c in kids])), height) for n, kids in ready.items()}
+    return found
 
 
 def _edge(axes: Axes, node: pd.Series, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -161,7 +223,10 @@ def fig10_search_cost(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         label = f"paper's queries ({plotting.marks(fast)})"
         left.fill_between(fast["x"], fast["y"].min(), fast["y"].max(), label=label, **style)
     left.set_title(f"(a) Estimated exposure, {plotting.models(len(frame))}")
-    right.set_title("(b) Exact exposure")
+    title = f"(b) Exact exposure, {plotting.models(int(frame['exact'].count()))}"
+    guesses = int((frame["exact"].isna() & frame["importance"].notna()).sum())
+    right.set_title(title + f" (+ {guesses} estimated)" * bool(guesses))
+    right.set_xlim(0, None)
     left.set_ylabel("queries until the canary is returned")
     plotting.legend_below(figure, (left, right), 3)
     return figure
