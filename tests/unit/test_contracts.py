@@ -85,16 +85,11 @@ def test_toy_tree_has_the_papers_numbers():
 def test_claims_go_between_the_markers(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    row = {"claim": "G1", "statement": "a|b", "paper_value": "80 %", "ours": "4 of 5", "verdict": "reproduced"}
     claims = pd.DataFrame(
         [
-            {
-                "claim": "G1",
-                "statement": "a|b",
-                "paper_value": "80 %",
-                "ours": "4 of 5",
-                "verdict": "reproduced",
-                "scale": "reduced",
-            }
+            {**row, "reason": "", "scale": "reduced"},
+            {**row, "claim": "G9", "reason": "target unverified: from memory", "scale": "reduced"},
         ]
     )
     readme.update_claims(path, claims)
@@ -102,7 +97,8 @@ def test_claims_go_between_the_markers(tmp_path):
     assert text.startswith("before")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| G1 | a\\|b | 80 % | 4 of 5 | **reproduced** | reduced |" in text
+    assert "| `G1` | a\\|b | 80 % | 4 of 5 | **reproduced** | reduced |" in text
+    assert "| `G9` | a\\|b | 80 % | 4 of 5 | **reproduced** (target unverified) | reduced |" in text
     (tmp_path / "bare.md").write_text("no markers")
     with pytest.raises(UserError, match="markers"):
         readme.update_claims(tmp_path / "bare.md", claims)

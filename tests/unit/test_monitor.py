@@ -63,8 +63,3 @@ def test_every_run_of_the_plan_has_work():
     units = monitor.work(plan, registry(ROOT / "config" / "datasets.yaml"))
     assert {run for rule, run in units if rule == "train"} == set(plan.runs)
     assert all(value >= 1 for value in units.values())
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
-def test_duration(seconds, text):
-    assert monitor.duration(seconds) == text

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from memorization.data.registry import DatasetSpec
 from memorization.expansion import Plan
+from memorization.progress import duration
 
 PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "environment": 60.0, "fetch": 5.0}
 """Seconds per unit of work before anything has been observed; other rules 3 s. Replaced by what is measured."""
@@ -190,13 +191,3 @@ class Monitor(logging.Handler):
         ]
         bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=None)
         return Group(*lines, bar, Text(self.summary(), style="bold"))
-
-
-def duration(seconds: float) -> str:
-    """45 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -14,7 +14,8 @@ def claims_table(claims: pd.DataFrame) -> str:
     """Markdown: claim, paper's value, ours, verdict, scale."""
     lines = ["| claim | | paper | ours | verdict | scale |", "|---|---|---|---|---|---|"]
     for row in claims.itertuples():
-        cells = (row.claim, row.statement, row.paper_value, row.ours, f"**{row.verdict}**", row.scale)
+        verdict = f"**{row.verdict}**" + (" (target unverified)" if row.reason.startswith("target unverified") else "")
+        cells = (f"`{row.claim}`", row.statement, row.paper_value, row.ours or row.reason, verdict, row.scale)
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$1"
 # Where pip is configured with a wheel house, use it: a CPU build that lies there spares several GB of CUDA.
 if [ -z "${UV_FIND_LINKS:-}" ]; then
-    links=$(python3 -m pip config get global.find-links 2>/dev/null || true)
+    links=${PIP_FIND_LINKS:-$(pip config get global.find-links 2>/dev/null || true)}
     if [ -n "$links" ]; then export UV_FIND_LINKS="$links"; fi
 fi
 unset VIRTUAL_ENV

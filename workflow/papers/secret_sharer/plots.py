@@ -223,7 +223,7 @@ def fig10_search_cost(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         label = f"paper's queries ({plotting.marks(fast)})"
         left.fill_between(fast["x"], fast["y"].min(), fast["y"].max(), label=label, **style)
     left.set_title(f"(a) Estimated exposure, {plotting.models(len(frame))}")
-    title = f"(b) Exact exposure, {plotting.models(int(frame['exact'].count()))}"
+    title = f"(b) Exact, {plotting.models(int(frame['exact'].count()))}"
     guesses = int((frame["exact"].isna() & frame["importance"].notna()).sum())
     right.set_title(title + f" (+ {guesses} estimated)" * bool(guesses))
     right.set_xlim(0, None)
