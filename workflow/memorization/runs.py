@@ -7,6 +7,7 @@ measures.csv  exposure while training
 """
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -121,6 +122,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": versions,
         "cpu": _cpu(),
+        "logical_cpus": os.cpu_count(),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }

@@ -67,6 +67,7 @@ def read(path: str | Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:
-    """Write atomically; ten significant digits."""
+    """Write atomically: ten significant digits (a rank may need them), bits, nats and seconds to six decimals."""
+    fine = [c for c in table if c.endswith(("_bits", "_nats", "_s", "seconds")) and table[c].dtype.kind == "f"]
     with contracts.atomic(Path(path)) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.10g")
+        table.round(dict.fromkeys(fine, 6)).to_csv(temporary, index=False, float_format="%.10g")

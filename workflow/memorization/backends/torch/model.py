@@ -46,14 +46,11 @@ class TorchState:
         rows = torch.as_tensor(np.asarray(index, dtype=np.int64), device=self.hidden.device)
         if self.rows is not None:
             rows = self.rows[rows]
-        shared = TorchState(self.hidden, self.cell, rows)
-        return shared if len(rows) >= SHARED * self.hidden.shape[1] else shared.unshared()
-
-    def unshared(self) -> "TorchState":
-        """The same with one row per sequence."""
-        if self.rows is None:
-            return self
-        return TorchState(self.hidden.index_select(1, self.rows), self.cell.index_select(1, self.rows))
+        # Siblings follow one another in every walk, so looking for runs finds them.
+        first, run = torch.unique_consecutive(rows, return_inverse=True)
+        shared = len(rows) >= SHARED * len(first)
+        kept = first if shared else rows
+        return TorchState(self.hidden.index_select(1, kept), self.cell.index_select(1, kept), run if shared else None)
 
 
 class TorchLanguageModel:
