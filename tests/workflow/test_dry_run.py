@@ -17,15 +17,15 @@ def job_counts(clone, *config: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in stats}
 
 
-@pytest.mark.parametrize("scale", ["smoke", "reduced", "paper"])
-def test_every_scale_plans_one_training_per_distinct_run(clone, scale):
+@pytest.mark.parametrize(("scale", "trainings", "attacked"), [("smoke", 5, 3), ("reduced", 15, 13), ("paper", 15, 13)])
+def test_every_scale_plans_one_training_per_distinct_run(clone, scale, trainings, attacked):
     plan = expand(load_config({"scale": scale}), dataset_names())
     counts = job_counts(clone, f"scale={scale}")
     attacks = {
         (c.backend, c.run.run_id, c.attack.attack_id) for f in plan.figures.values() for c in f.cells if c.attack
     }
-    assert counts["train"] == len(plan.runs) == counts["specify"]
-    assert counts["attack"] == len(attacks)
+    assert counts["train"] == len(plan.runs) == counts["specify"] == trainings
+    assert counts["attack"] == len(attacks) == attacked
     assert counts["figure"] == counts["table"] == counts["claims"] == len(plan.figures) == 7
     assert counts["fetch"] == counts["environment"] == counts["summary"] == 1
 
