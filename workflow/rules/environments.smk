@@ -3,7 +3,7 @@
 
 rule environment:
     input:
-        ancient("envs/{backend}/pyproject.toml"),
+        "envs/{backend}/pyproject.toml",
     output:
         "envs/{backend}/.venv/versions.txt",
     log:
