@@ -154,7 +154,7 @@ def command(python: Path, folder: Path, *arguments: str, **environment: str | No
 SPEC = {
     "corpus": {"fraction": 0.02, "evaluation_characters": 1000},
     "model": {"units": 24, "embedding": 8},
-    "training": {"epochs": 6.0, "batch_size": 4, "learning_rate": 0.01},
+    "training": {"epochs": 30.0, "batch_size": 4, "learning_rate": 0.01},
     "replicates": 2,
 }
 
@@ -180,10 +180,17 @@ def test_a_killed_training_resumes_to_the_same_weights(workplace, torch_environm
 
     whole, arguments = finished
     environment = {**os.environ, "PYTHONPATH": "workflow", "OMP_NUM_THREADS": "1"}
+    # The same command, told to write a checkpoint after every epoch rather than once a minute.
+    eager = (
+        "import sys, memorization.backends.torch.training as training, memorization.__main__ as cli;"
+        " training.CHECKPOINT_S = 0.0; sys.exit(cli.main(sys.argv[1:]))"
+    )
     started = subprocess.Popen(
-        [str(torch_environment), "-m", "memorization", *arguments, str(tmp_path)], cwd=workplace, env=environment,
+        [str(torch_environment), "-c", eager, *arguments, str(tmp_path)],
+        cwd=workplace,
+        env=environment,
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("checkpoint*")) and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
