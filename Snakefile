@@ -36,12 +36,19 @@ rule all:
         f"{RESULTS}/claims.csv",
 
 
-include: "workflow/rules/environments.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+
+
+onstart:
+    for backend in () if PUBLISHED or PLAN.config.software == "ambient" else PLAN.config.backends:
+        try:
+            environments.build(backend)
+        except UserError as error:
+            raise WorkflowError(str(error))
 
 
 onsuccess:

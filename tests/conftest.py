@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from memorization import environments
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -44,9 +46,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def torch_environment() -> Path:
-    """The interpreter of envs/torch, built if it is not there (as rule `environment` does)."""
-    python = ROOT / "envs" / "torch" / ".venv" / "bin" / "python"
-    if not (python.parent.parent / "versions.txt").exists():
-        built = run(["bash", "workflow/scripts/environment.sh", "envs/torch", ".venv/versions.txt"], ROOT)
-        assert built.returncode == 0, built.stderr
-    return python
+    """The interpreter of envs/torch, built if it is not there (as Snakemake's onstart does)."""
+    environments.build("torch", root=ROOT)
+    return ROOT / "envs" / "torch" / ".venv" / "bin" / "python"

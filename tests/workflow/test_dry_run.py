@@ -27,7 +27,7 @@ def test_every_scale_plans_one_training_per_distinct_run(clone, scale, trainings
     assert counts["train"] == len(plan.runs) == counts["specify"] == trainings
     assert counts["attack"] == len(attacks) == attacked
     assert counts["figure"] == counts["table"] == counts["claims"] == len(plan.figures) == 7
-    assert counts["fetch"] == counts["environment"] == counts["summary"] == 1
+    assert counts["fetch"] == counts["summary"] == 1
 
 
 def test_two_figures_share_a_run(clone):
@@ -39,7 +39,7 @@ def test_two_figures_share_a_run(clone):
 def test_published_mode_plans_no_training(clone):
     counts = job_counts(clone, "tables=published")
     assert counts["figure"] == 7
-    assert not {"train", "attack", "fetch", "environment", "table"} & counts.keys()
+    assert not {"train", "attack", "fetch", "table"} & counts.keys()
 
 
 def test_one_figure_can_be_asked_for(clone):

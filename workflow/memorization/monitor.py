@@ -20,7 +20,7 @@ from memorization.data.registry import DatasetSpec
 from memorization.expansion import Plan
 from memorization.progress import duration
 
-PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "environment": 60.0, "fetch": 5.0}
+PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "fetch": 5.0}
 """Seconds per unit of work before anything has been observed; other rules 3 s. Replaced by what is measured."""
 
 CHARACTERS_PER_SECOND = 20_000
@@ -29,7 +29,7 @@ CHARACTERS_PER_SECOND = 20_000
 QUIET = {"specify", "all"}
 """Rules whose end is not worth a line."""
 
-LONG = {"train", "attack", "environment", "fetch"}
+LONG = {"train", "attack", "fetch"}
 """Rules whose begin is."""
 
 ROUTINE = {"job_info", "job_started", "job_finished", "progress", "run_info", "resources_info", "shellcmd"}

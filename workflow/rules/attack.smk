@@ -5,7 +5,6 @@ rule attack:
     input:
         model="<results>/runs/{backend}/{run}/model.npz",
         record="<results>/runs/{backend}/{run}/run.json",
-        environment=environment_of,
     output:
         spec="<results>/runs/{backend}/{run}/attacks/{attack}/spec.json",
         exposure="<results>/runs/{backend}/{run}/attacks/{attack}/exposure.csv",

@@ -6,6 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from jinja2 import Template
+from memorization import environments
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -41,13 +42,6 @@ def python_of(wildcards):
     if PLAN.config.software == "ambient":
         return "python"
     return f"envs/{wildcards.backend}/.venv/bin/python"
-
-
-def environment_of(wildcards):
-    """The marker of a built environment; ancient, so that a rebuilt environment retrains nothing."""
-    if PLAN.config.software == "ambient":
-        return []
-    return ancient(f"envs/{wildcards.backend}/.venv/versions.txt")
 
 
 def figure_of(wildcards):

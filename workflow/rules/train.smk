@@ -21,7 +21,6 @@ rule train:
     input:
         spec="<results>/runs/{backend}/{run}/spec.json",
         data=lambda wildcards: f"<results>/data/{PLAN.runs[wildcards.run].corpus.dataset}/provenance.json",
-        environment=environment_of,
     output:
         model="<results>/runs/{backend}/{run}/model.npz",
         curves="<results>/runs/{backend}/{run}/curves.csv",

@@ -13,4 +13,4 @@ unset VIRTUAL_ENV
 uv venv --allow-existing --python ">=3.11" .venv
 # uv reads the pins (tool.uv.constraint-dependencies) from the project it stands in.
 uv pip install --python .venv/bin/python --compile-bytecode -r pyproject.toml
-uv pip freeze --python .venv/bin/python > "$2"
+{ echo "# pins $(sha256sum < pyproject.toml | cut -c1-12)"; uv pip freeze --python .venv/bin/python; } > "$2"

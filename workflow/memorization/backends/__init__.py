@@ -25,5 +25,5 @@ def load(name: str) -> Backend:
             raise
         raise UserError(
             f"back end {name!r}: {error.name} is not installed in this Python; use envs/{name}/.venv/bin/python "
-            f"(built by snakemake, or by: uv sync --project envs/{name})"
+            f"(snakemake builds it)"
         ) from None
