@@ -44,7 +44,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
-    for backend in () if PUBLISHED or PLAN.config.software == "ambient" else PLAN.config.backends:
+    for backend in () if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends:
         try:
             environments.build(backend)
         except UserError as error:

@@ -83,6 +83,14 @@ def test_publish_then_draw_from_the_published_tables(workplace, offline_run):
     environments = about["figures"]["secret_sharer/fig08_overtraining"]["environments"]
     assert all(e["packages"]["torch"] and e["cpu"] and e["commit"] and e["date"] for e in environments)
     assert not any(str(workplace) in path.read_text() for path in published.rglob("*.csv"))
+    before = pd.read_csv(published / "claims.csv")
+    only = snakemake(
+        workplace, "--cores", "1", "--config", "scale=smoke", "figures=fig09_search_tree", "--", "publish",
+        MEMORIZATION_DATA=None,
+    )  # fmt: skip
+    assert only.returncode == 0, only.stderr[-3000:]
+    pd.testing.assert_frame_equal(pd.read_csv(published / "claims.csv"), before)
+    assert json.loads((published / "published.json").read_text())["figures"].keys() == about["figures"].keys()
     shutil.rmtree(workplace / "results")
     drawn = snakemake(workplace, "--cores", "2", "--config", "tables=published", MEMORIZATION_DATA=None)
     assert drawn.returncode == 0, drawn.stderr[-3000:]

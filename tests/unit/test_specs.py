@@ -87,6 +87,11 @@ def test_grid_is_a_product_and_runs_are_shared(monkeypatch):
     figure = plan.figures["p", "fig"]
     assert [c.varied for c in figure.cells] == [{"seed": s, "training.dropout": d} for s in (0, 1) for d in (0.0, 0.5)]
     assert len(plan.runs) == 4
+    assert plan.backends == ["torch"]
+
+
+def test_a_figure_without_models_needs_no_back_end(monkeypatch):
+    assert expanded(monkeypatch, {"sources": ["static"]}).backends == []
 
 
 def test_scale_narrows_grid_and_numbers(monkeypatch):

@@ -64,6 +64,11 @@ class Plan:
     attacks: dict[str, AttackSpec] = field(default_factory=dict)
 
     @property
+    def backends(self) -> list[str]:
+        """The back ends that some figure's cells need."""
+        return sorted({cell.backend for figure in self.figures.values() for cell in figure.cells})
+
+    @property
     def on_missing(self) -> str:
         """What to do when a data set cannot be had: "standin" or "error"."""
         choice = self.config.data.on_missing

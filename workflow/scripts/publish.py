@@ -37,16 +37,42 @@ def training_records(table: pd.DataFrame, results: Path) -> dict[str, object]:
     return {"environments": list(found.values()), "runs": len(pairs)}
 
 
+def earlier_records() -> dict[str, object]:
+    """What is already published, per figure."""
+    path = PUBLISHED / "published.json"
+    return json.loads(path.read_text())["figures"] if path.exists() else {}
+
+
+def with_earlier(claims: pd.DataFrame) -> pd.DataFrame:
+    """`claims`, and the published ones of all other figures, ordered by paper and figure."""
+    path = PUBLISHED / "claims.csv"
+    if not path.exists():
+        return claims
+    earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
+    new = set(zip(claims["paper"], claims["figure"], strict=True))
+    kept = [pair not in new for pair in zip(earlier["paper"], earlier["figure"], strict=True)]
+    joined = pd.concat([claims, earlier[kept]], ignore_index=True)
+    return joined.sort_values(["paper", "figure"], key=lambda names: names.map(_paper_order), kind="stable")
+
+
+def _paper_order(name: str) -> tuple[bool, str]:
+    """Tables before figures, each by number, as the README lists them."""
+    return (not name.startswith("tab"), name)
+
+
 def main(scale: str, results: Path, table_paths: list[str], figure_paths: list[str], claims_path: str) -> None:
-    """Copy everything, then write published.json beside it and the claims table into the README."""
-    about = {}
+    """Copy everything, then write published.json beside it and the claims table into the README.
+
+    Figures that this run did not draw (`--config figures=…`) keep their tables, records and claims.
+    """
+    about = earlier_records()
     for table_path, figure_path in zip(map(Path, table_paths), map(Path, figure_paths), strict=True):
         paper, figure = table_path.parent.name, table_path.stem
         table = tables.read(table_path)
         tables.write(table, PUBLISHED / paper / f"{figure}.csv")
         preview(figure_path, PUBLISHED / paper / f"preview_{figure}.png")
         about[f"{paper}/{figure}"] = {"scale": scale, **training_records(table, results)}
-    claims = pd.read_csv(claims_path, dtype=str, keep_default_na=False)
+    claims = with_earlier(pd.read_csv(claims_path, dtype=str, keep_default_na=False))
     with contracts.atomic(PUBLISHED / "claims.csv") as temporary:
         claims.to_csv(temporary, index=False)
     record = {"published_with": runs.environment(), "figures": about}
