@@ -190,7 +190,7 @@ def test_a_killed_training_resumes_to_the_same_weights(workplace, torch_environm
     environment = {**os.environ, "PYTHONPATH": "workflow", "OMP_NUM_THREADS": "1"}
     # The same command, told to write a checkpoint after every epoch rather than once a minute.
     eager = (
-        "import sys, memorization.backends.torch.training as training, memorization.__main__ as cli;"
+        "import sys, memorization.backends.training as training, memorization.__main__ as cli;"
         " training.CHECKPOINT_S = 0.0; sys.exit(cli.main(sys.argv[1:]))"
     )
     started = subprocess.Popen(

@@ -18,7 +18,8 @@ from test_training import assert_equal_weights, fake_measure, make_corpora, make
 
 from memorization import contracts  # noqa: E402
 from memorization import weights as weight_files  # noqa: E402
-from memorization.backends.torch import checkpoint, training  # noqa: E402
+from memorization.backends import checkpoint, training  # noqa: E402
+from memorization.data.corpora import training_data  # noqa: E402
 from memorization.errors import UserError  # noqa: E402
 
 MEASURE = {"every": "epoch", "references": 20, "controls": 2}
@@ -94,7 +95,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from memorization.backends.torch import checkpoint, training
+from memorization.backends import checkpoint, training
 import memorization.exposure
 from memorization.specs import RunSpec
 from test_training import fake_measure, make_corpora, train
@@ -159,10 +160,12 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_last_checkpoint(spec, whole
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(UserError, match=r"checkpoint\.pt: the disk is full"):
+        with pytest.raises(UserError, match=r"checkpoint\.pkl: the disk is full"):
             train(spec, part)
     assert [path.name for path in part.iterdir()] == [checkpoint.FILE]
-    content = checkpoint.load(part, checkpoint.fingerprint(spec, make_corpora(spec), torch.device("cpu")), "cpu")
+    content = checkpoint.load(
+        part, checkpoint.fingerprint(spec, training_data(make_corpora(spec)), f"torch {torch.__version__} cpu")
+    )
     assert content["epoch"] == 1
     train(spec, part)
     assert_same_run(whole, part, spec)
@@ -170,7 +173,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_last_checkpoint(spec, whole
 
 def test_a_one_block_group_resumes_after_a_replicate_stopped(spec, tmp_path, monkeypatch):
     """The GPU's arrangement: a checkpoint holds fewer replicates than the run began with."""
-    monkeypatch.setattr(training, "blocks", lambda count, device: [list(range(count))])
+    monkeypatch.setattr("memorization.backends.torch.blocks", lambda count, device: [list(range(count))])
     train(spec, tmp_path / "whole")
     counts, original = [], training.Trainer._run_epoch
 

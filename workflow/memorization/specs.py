@@ -2,6 +2,9 @@
 
 `defaults -> base -> grid -> scale caps -> RunSpec`; a run's id is a hash of its canonical JSON, so two figures that
 ask for the same model train it once. Nothing here reads data or imports a back end: expansion is pure and fast.
+
+A field added later is marked `LATER`: while it holds its default it is left out of the hash, so that a new option
+renames no run that exists.
 """
 
 import hashlib
@@ -18,6 +21,10 @@ NINE_DIGITS = "the random number is " + "{d}" * 9
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Above = Annotated[float, Field(gt=0)]
+
+LATER: dict[str, Any] = {"later": True}
+"""`json_schema_extra` of a field that was added after runs had been named."""
 
 
 class Strict(BaseModel):
@@ -42,8 +49,16 @@ class CanarySpec(Strict):
     format: str = Field(NINE_DIGITS, description="Text with holes: {d} a digit, {l} a letter a-z.")
     fill: str | None = Field(None, description="A fixed fill, e.g. '281265017'; null draws one per replicate.")
     insertions: Count = Field(1, description="How many times the canary is inserted; 0 gives a control run.")
-    position: Literal["uniform", "start"] = Field(
-        "uniform", description="A line of its own: uniformly random among line ends, or the first lines."
+    position: Literal["uniform", "start", "window"] = Field(
+        "uniform",
+        description="A line of its own: uniformly random among line ends, or the first lines. window: each copy fills "
+        "one training window, so that with and without it the data differ in that one record (differential privacy).",
+    )
+    count: Positive = Field(1, description="Distinct canaries per model.", json_schema_extra=LATER)
+    inclusion: Literal["all", "coin"] = Field(
+        "all",
+        description="coin: each canary is inserted or left out by a fair coin (one-run audit, Steinke et al. 2023).",
+        json_schema_extra=LATER,
     )
 
     @model_validator(mode="after")
@@ -65,16 +80,40 @@ class ModelSpec(Strict):
     architecture: Literal["lstm"] = "lstm"
     layers: Positive = 2
     units: Positive = 200
-    embedding: Positive = Field(154, description="Width of the trained embedding.")
+    embedding: Positive | None = Field(154, description="Width of the trained embedding; null: one-hot input.")
 
 
-class TrainingSpec(Strict):
-    """Optimisation. The window is the unit of training: each starts from a zero state."""
+class PrivacySpec(Strict):
+    """Differentially private training: per-example clipping and Gaussian noise (Abadi et al. 2016).
+
+    The update is (sum of clipped gradients + N(0, (noise_multiplier * clip)^2)) / batch_size. With neither
+    noise_multiplier nor epsilon gradients are only clipped, and epsilon is infinite.
+    """
+
+    clip: Above = Field(1.0, description="l2 bound C of one example's gradient (a training window, an image).")
+    noise_multiplier: Above | None = Field(None, description="sigma: noise on the sum has s.d. sigma * clip.")
+    epsilon: Above | None = Field(None, description="Wanted epsilon: the noise is calibrated by `accountant`.")
+    accountant: Literal["classic", "rdp", "pld"] = Field(
+        "classic", description="Convention that calibrates: classic RDP (the papers'), current RDP, or PLD."
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1.0e-5
+    sampling: Literal["poisson", "shuffle"] = Field(
+        "poisson", description="Poisson sampling, which every epsilon assumes; shuffle makes it nominal."
+    )
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> "PrivacySpec":
+        if self.noise_multiplier is not None and self.epsilon is not None:
+            raise ValueError("give either noise_multiplier or epsilon, not both (neither: clipping only)")
+        return self
+
+
+class OptimisationSpec(Strict):
+    """What every kind of training has."""
 
     optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     batch_size: Positive = 128
-    sequence_length: Annotated[int, Field(ge=2)] = 100
     epochs: Annotated[float, Field(gt=0)] = 20.0
     shuffle: bool = True
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(5.0, description="Global norm per replicate.")
@@ -87,6 +126,12 @@ class TrainingSpec(Strict):
     )
 
 
+class TrainingSpec(OptimisationSpec):
+    """Optimisation of a language model. The window is the unit: each starts from a zero state."""
+
+    sequence_length: Annotated[int, Field(ge=2)] = 100
+
+
 class MeasureSpec(Strict):
     """Exposure measured while training (Figs 7 and 8)."""
 
@@ -96,20 +141,97 @@ class MeasureSpec(Strict):
     exact_steps: Count = Field(0, description="Model steps that an exact rank may cost per measurement; 0: none.")
 
 
-class RunSpec(Strict):
-    """One cell: `replicates` models that differ only in their random streams, trained together."""
+class Trainable(Strict):
+    """What any run has, whatever is trained: `replicates` models that differ only in their random streams."""
 
-    corpus: CorpusSpec = CorpusSpec()
-    canary: CanarySpec = CanarySpec()
-    model: ModelSpec = ModelSpec()
-    training: TrainingSpec = TrainingSpec()
-    measure: MeasureSpec = MeasureSpec()
     replicates: Positive = 10
     seed: Count = 0
 
     @property
     def run_id(self) -> str:
         """Twelve hex digits of the SHA-256 of the canonical JSON and the numerics version."""
+        return digest(self, NUMERICS_VERSION)
+
+
+def _private_training(privacy: PrivacySpec | None, training: OptimisationSpec) -> None:
+    """What cannot go together with per-example clipping. Raises ValueError."""
+    if privacy is not None and training.gradient_clip is not None:
+        raise ValueError(
+            "training.gradient_clip must be null under privacy: each example's gradient is clipped by privacy.clip"
+        )
+
+
+class RunSpec(Trainable):
+    """One cell of character language models, trained together."""
+
+    task: Literal["text"] = Field("text", json_schema_extra=LATER)
+    corpus: CorpusSpec = CorpusSpec()
+    canary: CanarySpec = CanarySpec()
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    privacy: PrivacySpec | None = Field(None, json_schema_extra=LATER)
+    measure: MeasureSpec = MeasureSpec()
+
+    @property
+    def dataset(self) -> str:
+        """The key of config/datasets.yaml that it is trained on."""
+        return self.corpus.dataset
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunSpec":
+        _private_training(self.privacy, self.training)
+        return self
+
+
+class ImageDataSpec(Strict):
+    """The images a classifier is trained on."""
+
+    dataset: str = Field("mnist", description="A key of config/datasets.yaml.")
+    fraction: Fraction = Field(1.0, description="Leading share of the training images.")
+    test_examples: Positive = Field(10_000, description="At most this many leading test images.")
+
+
+class ImageModelSpec(Strict):
+    """Architecture of an image classifier."""
+
+    architecture: Literal["tutorial_cnn"] = Field(
+        "tutorial_cnn", description="TensorFlow Privacy's MNIST tutorial: 26,010 parameters."
+    )
+
+
+class ImageRunSpec(Trainable):
+    """One cell of image classifiers, trained together."""
+
+    task: Literal["image"]
+    data: ImageDataSpec = ImageDataSpec()
+    model: ImageModelSpec = ImageModelSpec()
+    training: OptimisationSpec = OptimisationSpec(keep="final", gradient_clip=None)
+    privacy: PrivacySpec | None = None
+
+    @property
+    def dataset(self) -> str:
+        """The key of config/datasets.yaml that it is trained on."""
+        return self.data.dataset
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ImageRunSpec":
+        _private_training(self.privacy, self.training)
+        return self
+
+
+TASKS: dict[str, type[Trainable]] = {"text": RunSpec, "image": ImageRunSpec}
+"""`task` of a specification -> its class; without the key it is a text."""
+
+
+class ScoreSpec(Strict):
+    """Losses of single examples under every finished model: lines of the corpus, or images."""
+
+    train_examples: Count = Field(60_000, description="Leading lines or images of the training data.")
+    test_examples: Count = Field(0, description="Leading lines or images of the test data.")
+
+    @property
+    def score_id(self) -> str:
+        """Twelve hex digits, as `RunSpec.run_id`."""
         return digest(self, NUMERICS_VERSION)
 
 
@@ -163,8 +285,13 @@ class FigureSpec(Strict):
     grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
     cells: list[dict[str, Any]] = Field([], description="Explicit cells instead of a grid: dotted key -> value.")
     attack: dict[str, Any] | None = None
+    score: dict[str, Any] | None = None
     sources: tuple[
-        Literal["curves", "measures", "exposure", "extraction", "top", "histogram", "fit", "static"], ...
+        Literal[
+            "curves", "measures", "privacy", "exposure", "extraction", "top", "histogram", "fit", "audit", "scores",
+            "static",
+        ],
+        ...,
     ] = Field(strict=False, description="The result files whose rows make the figure's table.")
     claims: tuple[ClaimSpec, ...] = Field((), strict=False)
     scales: dict[str, ScaleOverride] = {}
@@ -179,8 +306,19 @@ class ScaleSpec(Strict):
 
 
 def canonical_json(spec: BaseModel) -> str:
-    """Sorted keys, no spaces, every field present: the text that is hashed and stored."""
-    return json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Sorted keys, no spaces: the text that is stored. Every field is there but `LATER` ones at their default."""
+    return json.dumps(_named(spec, spec.model_dump(mode="json")), sort_keys=True, separators=(",", ":"))
+
+
+def _named(spec: BaseModel, tree: dict[str, Any]) -> dict[str, Any]:
+    """`tree`, the dump of `spec`, without what was added later and holds its default."""
+    kept = {}
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        later = isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("later")
+        if not later or value != field.default:
+            kept[name] = _named(value, tree[name]) if isinstance(value, BaseModel) else tree[name]
+    return kept
 
 
 def digest(spec: BaseModel, version: int) -> str:

@@ -3,9 +3,9 @@
 All costs are in bits (-log2 probability), under the softmax over the full vocabulary, summed over tokens in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,6 +49,49 @@ class LanguageModel(Protocol):
 
     def concatenate(self, states: Sequence[State]) -> State:
         """One State holding the given ones, in order."""
+        ...
+
+
+class Group(Protocol):
+    """Some replicates of a cell in training, as `backends.training.Trainer` drives them. Everything it hands out is NumPy."""
+
+    members: list[int]
+    """Numbers of the replicates that are still trained, in the order of every result's leading axis R."""
+    batches: int
+    """Mini-batches per epoch."""
+    unit: str
+    """What losses are given in, for people: "nats/character"."""
+    epoch_loss: np.ndarray
+    """float64[R]: mean training loss of the last finished epoch, in nats."""
+
+    def train_epoch(self, epoch: int, batches: int) -> Iterator[Sequence[np.ndarray]]:
+        """Train on the first `batches` mini-batches of epoch 1, 2, ...; yields after each, per replicate, int64[B]: the
+        examples in it. Every random decision comes from a stream named after the epoch, so an epoch can be repeated.
+        """
+        ...
+
+    def evaluate(self, role: str) -> Mapping[str, np.ndarray]:
+        """`loss_nats` and `accuracy` (NaN where it is not measured), float64[R] each, on "validation" or "test"."""
+        ...
+
+    def weights_of(self, member: int) -> dict[str, np.ndarray]:
+        """A copy of one replicate's arrays, by the names of model.npz."""
+        ...
+
+    def model(self, member: int) -> "LanguageModel":
+        """One replicate as it is now, for measuring."""
+        ...
+
+    def drop(self, finished: set[int]) -> None:
+        """Stop training these replicates."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and NumPy arrays from which `restore` continues to the same numbers."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
         ...
 
 

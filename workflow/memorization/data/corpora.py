@@ -45,6 +45,12 @@ class TrainingCorpus:
     canary: PlantedCanary
 
 
+def training_data(corpora: Sequence[TrainingCorpus]) -> list[np.ndarray]:
+    """Everything that decides what a training sees, as arrays: for telling one set of data from another."""
+    symbols = np.frombuffer("".join(corpora[0].vocabulary.symbols).encode("utf-32-le"), dtype=np.uint32)
+    return [symbols, *(ids for c in corpora for ids in (c.train, c.validation, c.test))]
+
+
 def windows(ids: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets, int64[n, length] each: targets one token ahead, no overlap, the tail dropped."""
     count = (len(ids) - 1) // length

@@ -6,9 +6,12 @@ from pathlib import Path
 import torch
 
 from memorization import weights as weight_files
+from memorization.backends import checkpoint
+from memorization.backends.observer import Observer
+from memorization.backends.torch.group import Group, blocks
 from memorization.backends.torch.model import TorchLanguageModel
-from memorization.backends.torch.training import Trainer
-from memorization.data.corpora import TrainingCorpus
+from memorization.backends.training import Trainer
+from memorization.data.corpora import TrainingCorpus, training_data
 from memorization.errors import UserError
 from memorization.specs import RunSpec
 from memorization.vocabulary import Vocabulary
@@ -34,12 +37,15 @@ def choose_device(name: str) -> torch.device:
 def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto") -> None:
     """Train all replicates of `spec` together; write model.npz, curves.csv and measures.csv into `run_dir`.
 
-    Interrupted, it continues from run_dir/checkpoint.pt. Raises UserError: a device that is not there, too little text,
+    Interrupted, it continues from run_dir/checkpoint.pkl. Raises UserError: a device that is not there, too little text,
     or a full disk (the last checkpoint stays usable).
     """
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
-    Trainer(spec, corpora, run_dir, choose_device(device)).train()
+    place = choose_device(device)
+    groups = [Group(spec, block, [corpora[k] for k in block], place) for block in blocks(len(corpora), place)]
+    key = checkpoint.fingerprint(spec, training_data(corpora), f"torch {torch.__version__} {place.type}")
+    Trainer(spec, groups, run_dir, key, Observer(spec, corpora)).train()
 
 
 def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "auto") -> list[TorchLanguageModel]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memorization import weights as weight_files
 from memorization.backends.torch.lstm import Dropout, Workspace, losses
+from memorization.backends.torch.model import TorchLanguageModel
 from memorization.backends.torch.optimizers import make_optimizer
 from memorization.data.corpora import TrainingCorpus, windows
 from memorization.errors import UserError
@@ -22,6 +23,30 @@ from memorization.streams import stream
 
 EVALUATION_WINDOWS = 128
 """Held-out windows per call."""
+
+
+def blocks(replicates: int, device: torch.device) -> list[list[int]]:
+    """Which replicates share a group: all on a GPU, none on a CPU (see above)."""
+    everyone = list(range(replicates))
+    return [everyone] if device.type == "cuda" else [[k] for k in everyone]
+
+
+def arrays(tree: Any) -> Any:
+    """`tree` with every tensor as a NumPy array of its own."""
+    if isinstance(tree, Tensor):
+        return tree.detach().cpu().numpy().copy()
+    if isinstance(tree, dict):
+        return {key: arrays(value) for key, value in tree.items()}
+    return [arrays(value) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def tensors(tree: Any, device: torch.device) -> Any:
+    """The inverse of `arrays`."""
+    if isinstance(tree, np.ndarray):
+        return torch.from_numpy(tree).to(device)
+    if isinstance(tree, dict):
+        return {key: tensors(value, device) for key, value in tree.items()}
+    return [tensors(value, device) for value in tree] if isinstance(tree, list) else tree
 
 
 def clip_gradients(parameters: Sequence[Tensor], limit: float) -> None:
@@ -63,11 +88,14 @@ class WindowSet:
 
 
 class Group:
-    """Some replicates of a cell (`members`, their numbers) in training."""
+    """Some replicates of a cell (`members`, their numbers) in training: `backends.base.Group`."""
+
+    unit = "nats/character"
 
     def __init__(self, spec: RunSpec, members: Sequence[int], corpora: Sequence[TrainingCorpus], device: torch.device):
         """`corpora` are the members', in the same order."""
         self.spec, self.members, self.device = spec, list(members), device
+        self.vocabulary = corpora[0].vocabulary
         size = len(corpora[0].vocabulary)
         initial = [weight_files.initial_weights(spec.model, size, stream(spec.seed, k, "init")) for k in self.members]
         self.workspaces = [Workspace() for _ in range(spec.model.layers)]
@@ -145,20 +173,28 @@ class Group:
         return loss.detach()
 
     @torch.no_grad()
-    def evaluate(self, role: str) -> np.ndarray:
-        """float64[R]: nats per character on the validation or test windows, each from a zero state as in training."""
+    def evaluate(self, role: str) -> dict[str, np.ndarray]:
+        """Nats per character on the validation or test windows, each from a zero state as in training."""
         data = self.data[role]
         total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
         for first in range(0, data.count, EVALUATION_WINDOWS):
             rows = torch.arange(first, min(first + EVALUATION_WINDOWS, data.count), device=self.device)
             rows = rows.expand(len(self.members), -1)
             total += losses(self.weights, *data.batch(rows), self.workspaces).double() * rows.shape[1]
-        return (total / data.count).cpu().numpy()
+        loss = (total / data.count).cpu().numpy()
+        return {"loss_nats": loss, "accuracy": np.full_like(loss, np.nan)}
 
-    def weights_of(self, member: int) -> dict[str, Tensor]:
-        """One replicate's weights, views on the device."""
+    def _views(self, member: int) -> dict[str, Tensor]:
         row = self.members.index(member)
         return {name: array.detach()[row] for name, array in self.weights.items()}
+
+    def weights_of(self, member: int) -> dict[str, np.ndarray]:
+        """A copy of one replicate's arrays."""
+        return arrays(self._views(member))
+
+    def model(self, member: int) -> TorchLanguageModel:
+        """One replicate as it is now."""
+        return TorchLanguageModel(self._views(member), self.vocabulary)
 
     def drop(self, finished: set[int]) -> None:
         """Take finished replicates off the replicate axis, optimiser state included."""
@@ -173,12 +209,12 @@ class Group:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        weights = {name: array.detach() for name, array in self.weights.items()}
-        return {"members": self.members, "weights": weights, "optimizer": self.optimizer.state()}
+        return arrays({"members": self.members, "weights": self.weights, "optimizer": self.optimizer.state()})
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         if gone := set(self.members) - set(state["members"]):
             self.drop(gone)
+        state = tensors(state, self.device)
         self._install(state["weights"])
         self.optimizer.restore(state["optimizer"])

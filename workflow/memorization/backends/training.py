@@ -1,4 +1,4 @@
-"""Training all replicates of a cell: epochs, evaluation, measuring hooks, early stopping, checkpoints."""
+"""Training all replicates of a cell, in any back end: epochs, evaluation, measuring, early stopping, checkpoints."""
 
 import dataclasses
 import logging
@@ -11,21 +11,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from memorization import contracts
 from memorization import weights as weight_files
-from memorization.backends.torch import checkpoint
-from memorization.backends.torch.group import Group
-from memorization.backends.torch.model import TorchLanguageModel
-from memorization.backends.torch.observer import Observer
-from memorization.data.corpora import TrainingCorpus
+from memorization.backends import checkpoint
+from memorization.backends.base import Group
+from memorization.backends.observer import Observer
 from memorization.progress import Progress
-from memorization.specs import RunSpec
+from memorization.specs import Trainable
 
 CHECKPOINT_S = 60.0
 """Least time between two checkpoints: fast epochs do not wait for the disk."""
+
+Weights = dict[str, np.ndarray]
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +35,10 @@ class Best:
     loss: float
     epoch: float
     step: int
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: Weights = field(default_factory=dict)
 
     def beaten_by(self, loss: float) -> bool:
         return loss < self.loss or (math.isnan(self.loss) and not math.isnan(loss))
-
-
-def blocks(replicates: int, device: torch.device) -> list[list[int]]:
-    """Which replicates share a group: all on a GPU, none on a CPU (see group.py)."""
-    everyone = list(range(replicates))
-    return [everyone] if device.type == "cuda" else [[k] for k in everyone]
 
 
 class Trainer:
@@ -56,29 +48,28 @@ class Trainer:
     every random decision of an epoch comes from a stream named after the epoch, so there is no generator to restore.
     """
 
-    def __init__(self, spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: torch.device):
-        self.spec, self.run_dir, self.device = spec, Path(run_dir), device
-        self.corpora = corpora
-        self.groups = [
-            Group(spec, block, [corpora[k] for k in block], device) for block in blocks(len(corpora), device)
-        ]
-        self.observer = Observer(spec, corpora)
+    def __init__(
+        self, spec: Trainable, groups: Sequence[Group], run_dir: Path, key: str, observer: Observer | None = None
+    ):
+        """`groups` hold all replicates; `key` (checkpoint.fingerprint) tells whether a checkpoint is of use."""
+        self.spec, self.run_dir, self.key, self.observer = spec, Path(run_dir), key, observer
+        self.groups = list(groups)
+        self.unit = self.groups[0].unit
         self.batches = self.groups[0].batches
         self.total_steps = max(1, round(spec.training.epochs * self.batches))
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.curves: list[dict[str, Any]] = []
         self.best: dict[int, Best] = {}
-        self.finished: dict[int, dict[str, Tensor]] = {}
+        self.finished: dict[int, Weights] = {}
 
     def train(self) -> None:
         """Train to the end, or to where every replicate's patience ends."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        key = checkpoint.fingerprint(self.spec, self.corpora, self.device)
-        self._resume(checkpoint.load(self.run_dir, key, self.device))
+        self._resume(checkpoint.load(self.run_dir, self.key))
         self._clock = time.monotonic() - self.elapsed
         saved = time.monotonic()
-        replicates = len(self.corpora)
+        replicates = self.spec.replicates
         what = f"training {replicates} model{'s' if replicates > 1 else ''}"
         done = self.step * replicates
         with Progress(self.total_steps * replicates, what, done=done) as self.progress:
@@ -88,7 +79,7 @@ class Trainer:
             while self.groups and self.step < self.total_steps:
                 self._run_epoch()
                 if self.groups and self.step < self.total_steps and time.monotonic() - saved >= CHECKPOINT_S:
-                    checkpoint.save(self.run_dir, self._state(key))
+                    checkpoint.save(self.run_dir, self._state())
                     saved = time.monotonic()
         self._write()
 
@@ -103,7 +94,7 @@ class Trainer:
             train_losses |= dict(zip(group.members, map(float, group.epoch_loss), strict=True))
         self.step += batches
         self._record(train_losses)
-        if self.spec.measure.every == "epoch":
+        if self.observer and self.observer.every == "epoch":
             for group in self.groups:
                 for member in group.members:
                     self._measure_one(group, member, self.step, "epoch", seen[member])
@@ -112,10 +103,10 @@ class Trainer:
     def _train_group(self, group: Group, batches: int) -> dict[int, bool]:
         """Train one group for an epoch; returns per replicate whether it saw its canary."""
         seen = dict.fromkeys(group.members, False)
-        every_batch = self.spec.measure.every == "batch"
+        every_batch = bool(self.observer) and self.observer.every == "batch"
         for number, windows in enumerate(group.train_epoch(self.epoch, batches), start=1):
             for row, member in enumerate(group.members):
-                holds = self.observer.holds_canary(member, windows[row])
+                holds = bool(self.observer) and self.observer.holds_canary(member, windows[row])
                 seen[member] |= holds
                 if every_batch:
                     self._measure_one(group, member, self.step + number, "batch", holds)
@@ -123,14 +114,13 @@ class Trainer:
         return seen
 
     def _measure(self, moment: str) -> None:
-        if self.spec.measure.every != "none":
+        if self.observer and self.observer.every != "none":
             for group in self.groups:
                 for member in group.members:
                     self._measure_one(group, member, self.step, moment, False)
 
     def _measure_one(self, group: Group, member: int, step: int, moment: str, holds_canary: bool) -> None:
-        model = TorchLanguageModel(group.weights_of(member), self.corpora[member].vocabulary)
-        self.observer.measure(model, member, step, step / self.batches, moment, holds_canary)
+        self.observer.measure(group.model(member), member, step, step / self.batches, moment, holds_canary)
 
     def _record(self, train_losses: dict[int, float]) -> None:
         """Evaluate every replicate, add its row to the curves, and remember the best weights.
@@ -146,16 +136,18 @@ class Trainer:
                         "step": self.step,
                         "epoch": self.step / self.batches,
                         "train_loss_nats": train_losses.get(member, math.nan),
-                        "validation_loss_nats": float(validation[row]),
-                        "test_loss_nats": float(test[row]),
+                        "validation_loss_nats": float(validation["loss_nats"][row]),
+                        "test_loss_nats": float(test["loss_nats"][row]),
+                        "validation_accuracy": float(validation["accuracy"][row]),
+                        "test_accuracy": float(test["accuracy"][row]),
                         "wall_s": time.monotonic() - self._clock,
                     }
                 )
                 if self.epoch:
-                    self._compare(group, member, float(validation[row]))
+                    self._compare(group, member, float(validation["loss_nats"][row]))
         rows = self.curves[-sum(len(group.members) for group in self.groups) :]
         mean = float(np.mean([row["validation_loss_nats"] for row in rows]))
-        self.progress.advance(0, note=f"epoch {self.step / self.batches:.4g}, validation {mean:.3f} nats/character")
+        self.progress.advance(0, note=f"epoch {self.step / self.batches:.4g}, validation {mean:.3f} {self.unit}")
 
     def _compare(self, group: Group, member: int, loss: float) -> None:
         if not math.isfinite(loss):
@@ -165,7 +157,7 @@ class Trainer:
         if member in self.best and not self.best[member].beaten_by(loss):
             return
         keep = self.spec.training.keep == "best_validation"
-        weights = {name: array.clone() for name, array in group.weights_of(member).items()} if keep else {}
+        weights = group.weights_of(member) if keep else {}
         self.best[member] = Best(loss, self.step / self.batches, self.step, weights)
 
     def _stop(self) -> None:
@@ -176,20 +168,20 @@ class Trainer:
         for group in self.groups:
             done = {k for k in group.members if self.step - self.best[k].step >= patience * self.batches}
             for member in done:
-                self.finished[member] = {name: w.clone() for name, w in group.weights_of(member).items()}
+                self.finished[member] = group.weights_of(member)
             if done:
                 group.drop(done)
             self.progress.advance(len(done) * (self.total_steps - self.step))
         self.groups = [group for group in self.groups if group.members]
 
-    def _state(self, key: str) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         return {
-            "fingerprint": key,
+            "fingerprint": self.key,
             "epoch": self.epoch,
             "step": self.step,
             "elapsed": time.monotonic() - self._clock,
             "curves": self.curves,
-            "measures": self.observer.rows,
+            "measures": self.observer.rows if self.observer else {},
             "best": {k: dataclasses.asdict(best) for k, best in self.best.items()},
             "finished": self.finished,
             "groups": [group.state() for group in self.groups],
@@ -199,7 +191,9 @@ class Trainer:
         if content is None:
             return
         self.epoch, self.step, self.elapsed = content["epoch"], content["step"], content["elapsed"]
-        self.curves, self.observer.rows = content["curves"], content["measures"]
+        self.curves = content["curves"]
+        if self.observer:
+            self.observer.rows = content["measures"]
         self.best = {k: Best(**best) for k, best in content["best"].items()}
         self.finished = content["finished"]
         groups = []
@@ -215,10 +209,10 @@ class Trainer:
         chosen = {member: group.weights_of(member) for group in self.groups for member in group.members} | self.finished
         if self.spec.training.keep == "best_validation":
             chosen = {member: best.weights for member, best in self.best.items()}
-        ordered = [{n: w.cpu().numpy() for n, w in chosen[k].items()} for k in range(len(self.corpora))]
-        weight_files.save(weight_files.stack(ordered), self.run_dir)
+        weight_files.save(weight_files.stack([chosen[k] for k in range(self.spec.replicates)]), self.run_dir)
         contracts.write("curves", self._curves_frame(), self.run_dir)
-        contracts.write("measures", pd.DataFrame(self.observer.rows), self.run_dir)
+        rows = self.observer.rows if self.observer else {column: [] for column in contracts.columns("measures")}
+        contracts.write("measures", pd.DataFrame(rows), self.run_dir)
         checkpoint.remove(self.run_dir)
 
     def _curves_frame(self) -> pd.DataFrame:

@@ -4,41 +4,45 @@ import hashlib
 import io
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from memorization import NUMERICS_VERSION
 from memorization.contracts import atomic
-from memorization.data.corpora import TrainingCorpus
-from memorization.specs import RunSpec, canonical_json
+from memorization.specs import Trainable, canonical_json
 from memorization.weights import disk_error
 
-FILE = "checkpoint.pt"
+FILE = "checkpoint.pkl"
 
 log = logging.getLogger(__name__)
 
 
-def fingerprint(spec: RunSpec, corpora: Sequence[TrainingCorpus], device: torch.device) -> str:
-    """What must agree for a checkpoint to be of use: numerics, spec, data and kind of device."""
-    parts = hashlib.sha256(f"{NUMERICS_VERSION}:{torch.__version__}:{device.type}:{canonical_json(spec)}".encode())
-    for corpus in corpora:
-        parts.update("".join(corpus.vocabulary.symbols).encode())
-        for ids in (corpus.train, corpus.validation, corpus.test):
-            parts.update(hashlib.sha256(ids.tobytes()).digest())
+def fingerprint(spec: Trainable, data: Iterable[np.ndarray], platform: str) -> str:
+    """What must agree for a checkpoint to be of use: numerics, spec, data, and `platform` (library, version, device)."""
+    parts = hashlib.sha256(f"{NUMERICS_VERSION}:{platform}:{canonical_json(spec)}".encode())
+    for array in data:
+        parts.update(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest())
     return parts.hexdigest()
 
 
+class _Unpickler(pickle.Unpickler):
+    """Plain values and NumPy arrays only: a checkpoint is data, whoever wrote it, and never runs code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] == "numpy" and name in {"ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"}:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
+
+
 def save(directory: Path, content: dict[str, Any]) -> None:
-    """Write directory/checkpoint.pt; the previous one stays whole until then.
+    """Write directory/checkpoint.pkl; the previous one stays whole until then.
 
     Raises UserError when the disk is full.
     """
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    payload = buffer.getbuffer()
+    payload = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
     path = directory / FILE
     try:
         with atomic(path) as temporary, temporary.open("wb") as file:
@@ -48,8 +52,8 @@ def save(directory: Path, content: dict[str, Any]) -> None:
         raise disk_error(error, path) from error
 
 
-def load(directory: Path, wanted: str, device: torch.device) -> dict[str, Any] | None:
-    """The content of directory/checkpoint.pt, or None if there is none, or none that fits; the log says why."""
+def load(directory: Path, wanted: str) -> dict[str, Any] | None:
+    """The content of directory/checkpoint.pkl, or None if there is none, or none that fits; the log says why."""
     for left_over in directory.glob(f".{FILE}.*"):
         left_over.unlink(missing_ok=True)
     path = directory / FILE
@@ -60,8 +64,8 @@ def load(directory: Path, wanted: str, device: torch.device) -> dict[str, Any] |
         log.warning("%s is damaged: training starts again", path)
         return None
     try:
-        content = torch.load(io.BytesIO(data[32:]), map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
+        content = _Unpickler(io.BytesIO(data[32:])).load()
+    except (ValueError, EOFError, pickle.UnpicklingError) as error:
         log.warning("%s cannot be read (%s): training starts again", path, str(error).split("\n", 1)[0])
         return None
     if content["fingerprint"] != wanted:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from memorization import contracts
-from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
 from memorization.data.corpora import TrainingCorpus, canary_windows
 from memorization.specs import RunSpec
@@ -20,7 +20,7 @@ class Observer:
     """
 
     def __init__(self, spec: RunSpec, corpora: Sequence[TrainingCorpus]):
-        self.spec, self.corpora = spec, corpora
+        self.spec, self.corpora, self.every = spec, corpora, spec.measure.every
         self.columns = list(contracts.columns("measures"))
         self.rows: dict[str, list[Any]] = {column: [] for column in self.columns}
         self._format = CanaryFormat.parse(spec.canary.format)
@@ -42,7 +42,7 @@ class Observer:
         return bool(np.isin(windows, self._holding[replicate]).any())
 
     def measure(
-        self, model: TorchLanguageModel, replicate: int, step: int, epoch: float, moment: str, holds_canary: bool
+        self, model: LanguageModel, replicate: int, step: int, epoch: float, moment: str, holds_canary: bool
     ) -> None:
         """Add the rows of one model at one moment."""
         from memorization import exposure
