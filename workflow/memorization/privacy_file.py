@@ -39,7 +39,7 @@ def read(run_dir: Path) -> Mechanism:
     names = ["noise_multiplier", "clip", "sample_rate", "examples", "batch_size"]
     distinct = rows[names].drop_duplicates()
     if len(distinct) != 1:
-        raise UserError(f"{path}: {len(distinct)} different mechanisms, expected one; delete it and run `account` again")
+        raise UserError(f"{path}: {len(distinct)} different mechanisms, not one; run `account` again")
     row = distinct.iloc[0]
     return Mechanism(
         noise_multiplier=float(row["noise_multiplier"]),
