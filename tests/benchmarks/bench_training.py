@@ -15,8 +15,7 @@ from torch import nn
 
 from memorization import weights as weight_files
 from memorization.backends.torch import TorchLanguageModel, choose_device
-from memorization.backends.torch.group import Group
-from memorization.backends.torch.group import blocks
+from memorization.backends.torch.group import Group, blocks
 from memorization.data.corpora import PlantedCanary, TrainingCorpus
 from memorization.specs import ModelSpec, RunSpec, TrainingSpec
 from memorization.vocabulary import Vocabulary

@@ -11,8 +11,8 @@ from papers_paths import PAPERS
 
 from memorization import claims, tidy
 from memorization.errors import UserError
+from memorization.figure_specs import ClaimSpec
 from memorization.gates import outcome
-from memorization.specs import ClaimSpec
 from memorization.statistics import Interval
 
 REFERENCE = tidy.read_reference(PAPERS / "secret_sharer" / "reference.csv")

@@ -5,7 +5,8 @@ import pytest
 from memorization.configuration import load_config, validate
 from memorization.errors import UserError
 from memorization.expansion import Plan, expand, merge, shrink
-from memorization.specs import AttackSpec, FigureSpec, RunSpec, canonical_json
+from memorization.figure_specs import FigureSpec
+from memorization.specs import AttackSpec, RunSpec, canonical_json
 
 
 def run_spec(**tree) -> RunSpec:
@@ -42,7 +43,7 @@ def test_run_id_depends_on_content_not_on_spelling():
         ({"canary": {"format": "Hello {q}"}}, r"canary: .*unknown: \['q'\]"),
         ({"canary": {"fill": "12"}}, r"'12' does not fill the format"),
         ({"replicates": 2.5}, r"replicates: 2.5"),
-        ({"colour": 1}, r"unknown key 'colour'; allowed here: corpus, canary"),
+        ({"colour": 1}, r"unknown key 'colour'; allowed here: replicates, seed, task, corpus, canary"),
     ],
 )
 def test_mistakes_are_named(tree, said):

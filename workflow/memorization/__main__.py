@@ -41,6 +41,17 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--backend", default="torch")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
 
+    account = commands.add_parser("account", help="noise and epsilon of a private training, before it (privacy.csv)")
+    account.add_argument("--spec", type=Path, required=True, help="specification with `privacy`")
+    account.add_argument("--data", type=Path, required=True, help="folder filled by `fetch`")
+    account.add_argument("--run", type=Path, required=True, help="the run's folder")
+
+    examples = commands.add_parser("examples", help="losses of single lines or images under a finished run, as CSV")
+    examples.add_argument("--run", type=Path, required=True)
+    examples.add_argument("--data", type=Path, required=True, help="folder filled by `fetch`")
+    examples.add_argument("--spec", type=Path, required=True, help="ScoreSpec as JSON or YAML")
+    examples.add_argument("--to", type=Path, required=True, help="folder to fill")
+
     attack = commands.add_parser("attack", help="scores, exposure and extraction of a finished run, as CSV files")
     attack.add_argument("--run", type=Path, required=True)
     attack.add_argument("--spec", type=Path, required=True, help="AttackSpec as JSON or YAML")
@@ -101,6 +112,10 @@ def _run(options: argparse.Namespace) -> Any:
         return audit.train_spec(options.spec, options.backend, options.data, options.run, options.device)
     if options.command == "attack":
         return audit.attack_run(options.run, options.spec, options.to)
+    if options.command == "account":
+        return audit.account_run(options.spec, options.data, options.run)
+    if options.command == "examples":
+        return audit.score_examples(options.run, options.data, options.spec, options.to)
     if options.command == "exposure":
         return audit.exposure(
             options.run,

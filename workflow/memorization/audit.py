@@ -42,9 +42,14 @@ def train_spec(path: Path, backend: str, data: Path | None, directory: Path | No
     """Train the specification in `path` into `directory`, fetching its data set when no folder is given."""
     spec = runs.read_spec(path)
     if data is None:
-        data = Path("results/by_hand/data") / spec.corpus.dataset
-        fetch_dataset(spec.corpus.dataset, data, Path("results/downloads"), "standin")
+        data = Path("results/by_hand/data") / spec.dataset
+        fetch_dataset(spec.dataset, data, Path("results/downloads"), "standin")
     directory = directory or Path("results/by_hand") / spec.run_id
+    if getattr(spec, "privacy", None) and not (directory / "privacy.csv").exists():
+        raise UserError(
+            f"{path}: a private training needs its noise first: `python -m memorization account --spec {path} "
+            f"--data {data} --run {directory}` (in the driver's environment), then this command with --data and --run"
+        )
     runs.train(spec, backend, data, directory, device)
     logger.info("finished run: %s", directory)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from memorization.errors import UserError
+from memorization.figure_specs import ClaimSpec
 from memorization.gates import exposure, search, training
 from memorization.gates.outcome import Outcome
-from memorization.specs import ClaimSpec
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"

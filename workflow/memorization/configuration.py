@@ -7,7 +7,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from memorization.errors import UserError
-from memorization.specs import ScaleSpec, Strict
+from memorization.figure_specs import ScaleSpec
+from memorization.specs import Strict
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -15,7 +15,8 @@ from pydantic import Field
 from memorization import backends
 from memorization.configuration import ROOT, Config, load_scale, read_yaml, validate
 from memorization.errors import UserError
-from memorization.specs import AttackSpec, FigureSpec, RunSpec, ScaleSpec, Strict
+from memorization.figure_specs import FigureSpec, ScaleOverride, ScaleSpec
+from memorization.specs import TASKS, AttackSpec, ScoreSpec, Strict, Trainable
 
 S = TypeVar("S", bound=Strict)
 
@@ -27,7 +28,7 @@ class PaperSpec(Strict):
 
     title: str
     citation: str
-    run: dict[str, Any] = Field({}, description="What all of the paper's runs start from.")
+    run: dict[str, Any] = Field({}, description="What all of the paper's runs of the same task start from.")
     attack: dict[str, Any] = Field({}, description="What all of its attacks start from.")
     figures: dict[str, FigureSpec]
 
@@ -37,8 +38,9 @@ class Cell:
     """One run of one figure under one back end."""
 
     backend: str
-    run: RunSpec
+    run: Trainable
     attack: AttackSpec | None
+    score: ScoreSpec | None
     varied: dict[str, Any]
 
 
@@ -60,8 +62,9 @@ class Plan:
     scale: ScaleSpec
     papers: dict[str, PaperSpec]
     figures: dict[tuple[str, str], Figure] = field(default_factory=dict)
-    runs: dict[str, RunSpec] = field(default_factory=dict)
+    runs: dict[str, Trainable] = field(default_factory=dict)
     attacks: dict[str, AttackSpec] = field(default_factory=dict)
+    scores: dict[str, ScoreSpec] = field(default_factory=dict)
 
     @property
     def backends(self) -> list[str]:
@@ -122,40 +125,85 @@ def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, 
         plan.runs[cell.run.run_id] = cell.run
         if cell.attack:
             plan.attacks[cell.attack.attack_id] = cell.attack
+        if cell.score:
+            plan.scores[cell.score.score_id] = cell.score
 
 
 def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets: set[str]) -> Iterator[Cell]:
-    narrowed = figure.scales.get(plan.config.scale)
-    caps = [plan.scale.caps, narrowed.caps if narrowed else {}]
-    base = {"run": merge(spec.run, figure.base), "attack": merge(spec.attack, figure.attack or {})}
+    narrowed = figure.scales.get(plan.config.scale, ScaleOverride())
+    caps = [plan.scale.caps, narrowed.caps]
+    same_task = figure.base.get("task", "text") == spec.run.get("task", "text")
+    base = merge(spec.run if same_task else {}, figure.base)
     for varied in _grid(figure, narrowed, where):
         tree = copy.deepcopy(base)
         for dotted, value in varied.items():
-            set_dotted(tree["run"], dotted, value)
-        run_spec = validate(RunSpec, tree["run"], where)
-        attack = None if figure.attack is None else validate(AttackSpec, tree["attack"], where + ": attack")
-        for cap in caps:
-            run_spec = shrink(run_spec, {k: v for k, v in cap.items() if not k.startswith("attack.")}, where)
-            if attack:
-                mine = {k.removeprefix("attack."): v for k, v in cap.items() if k.startswith("attack.")}
-                attack = shrink(attack, mine, where)
-        if run_spec.corpus.dataset not in datasets:
+            set_dotted(tree, dotted, value)
+        run = _capped(_run(tree, where), caps, where)
+        attack, score = (
+            None if asked is None else _capped(validate(kind, merge(low, asked), f"{where}: {name}"), caps, where, name)
+            for name, kind, low, asked in (
+                ("attack", AttackSpec, spec.attack, figure.attack),
+                ("score", ScoreSpec, {}, figure.score),
+            )
+        )
+        if run.dataset not in datasets:
             known = ", ".join(sorted(datasets))
-            raise UserError(f"{where}: corpus.dataset: unknown {run_spec.corpus.dataset!r}; known: {known}")
+            raise UserError(f"{where}: {'data' if run.task == 'image' else 'corpus'}.dataset: unknown {run.dataset!r}; known: {known}")
+        shown = {k: get_dotted(run.model_dump(), k) for k in varied}
         for backend in plan.config.backends:
-            if backend in figure.backends:
-                shown = {k: get_dotted(run_spec.model_dump(), k) for k in varied}
-                yield Cell(backend, run_spec, attack, shown)
+            if backend in (narrowed.backends or figure.backends):
+                backends.require_able(backend, run, where)
+                yield Cell(backend, run, attack, score, shown)
 
 
-def _grid(figure: FigureSpec, narrowed: Any, where: str) -> list[dict[str, Any]]:
+def _run(tree: dict[str, Any], where: str) -> Trainable:
+    """The specification that `tree` writes down, of the class of its task."""
+    return validate(task_of(tree, where), tree, where)
+
+
+def task_of(tree: dict[str, Any], where: str) -> type[Trainable]:
+    """RunSpec or another class of specs.TASKS. Raises UserError for an unknown task."""
+    task = tree.get("task", "text")
+    if task not in TASKS:
+        raise UserError(f"{where}: task: unknown {task!r}; known: {', '.join(TASKS)}")
+    return TASKS[task]
+
+
+def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str = "") -> S:
+    """`spec` under every cap that speaks of it. Caps of attacks and scores begin with `attack.` and `score.`."""
+    named = {"attack": AttackSpec, "score": ScoreSpec}
+    for cap in caps:
+        mine = {}
+        for dotted, limit in cap.items():
+            head, _, rest = dotted.partition(".")
+            kinds = [named[head]] if head in named else list(TASKS.values())
+            key = rest if head in named else dotted
+            if not any(has_key(kind, key) for kind in kinds):
+                raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)")
+            if (head if head in named else "") == prefix and has_key(type(spec), key):
+                mine[key] = limit
+        spec = shrink(spec, mine, where)
+    return spec
+
+
+def has_key(model: Any, dotted: str) -> bool:
+    """Whether a specification of class `model` may hold dotted "a.b"."""
+    for part in dotted.split("."):
+        nested = [a for a in (model, *getattr(model, "__args__", ())) if isinstance(a, type) and issubclass(a, Strict)]
+        if not nested or part not in nested[0].model_fields:
+            return False
+        model = nested[0].model_fields[part].annotation
+    return True
+
+
+def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str) -> list[dict[str, Any]]:
     """The figure's cells as dotted overrides, narrowed to a subset at this scale."""
     if figure.cells and figure.grid:
         raise UserError(f"{where}: give either grid or cells, not both")
     if figure.cells:
-        return figure.cells[: narrowed.cells] if narrowed and narrowed.cells else figure.cells
+        return figure.cells[: narrowed.cells] if narrowed.cells else figure.cells
     grid = dict(figure.grid)
-    for key, values in (narrowed.grid if narrowed else {}).items():
+    for key, values in narrowed.grid.items():
         if not set(values) <= set(grid.get(key, [])):
             raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {grid.get(key, [])}")
         grid[key] = values
@@ -192,8 +240,10 @@ def shrink(spec: S, caps: dict[str, float | int], where: str) -> S:
     for dotted, cap in caps.items():
         try:
             value = get_dotted(tree, dotted)
-        except (KeyError, TypeError):
+        except KeyError:
             raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)") from None
+        except TypeError:  # inside a part that this specification leaves out (null)
+            continue
         if value is not None and value > cap:
             set_dotted(tree, dotted, type(value)(cap))
     return validate(type(spec), tree, where)

@@ -14,9 +14,10 @@ from typing import Any
 
 from memorization.configuration import ROOT, Config
 from memorization.contracts import atomic
-from memorization.specs import AttackSpec, FigureSpec, RunSpec, ScaleSpec
+from memorization.figure_specs import FigureSpec, ScaleSpec
+from memorization.specs import AttackSpec, ImageRunSpec, RunSpec, ScoreSpec
 
-PROJECTS = (".", "envs/torch")
+PROJECTS = (".", "envs/torch", "envs/tf")
 """Folders with a pyproject.toml whose versions are pinned."""
 
 
@@ -24,7 +25,7 @@ def schema() -> str:
     """JSON Schema of config.yaml; the specifications of figures.yaml and the scales under $defs."""
     text = Config.model_json_schema()
     definitions = text.setdefault("$defs", {})
-    for model in (RunSpec, AttackSpec, FigureSpec, ScaleSpec):
+    for model in (RunSpec, ImageRunSpec, AttackSpec, ScoreSpec, FigureSpec, ScaleSpec):
         nested = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= nested.pop("$defs", {})
         definitions[model.__name__] = nested
@@ -35,7 +36,7 @@ def conda_view(project: str) -> str:
     """A conda environment file with the versions of envs/<project>/pyproject.toml, for `--sdm conda`."""
     about = tomllib.loads((ROOT / project / "pyproject.toml").read_text())
     direct = [name for name in about["project"]["dependencies"] if "==" in name]
-    pins = [*direct, *about["tool"]["uv"].get("constraint-dependencies", [])]
+    pins = dict.fromkeys([*direct, *about["tool"]["uv"].get("constraint-dependencies", [])])
     lines = [
         "# Generated from pyproject.toml by python -m memorization.maintenance",
         "channels: [conda-forge, nodefaults]",

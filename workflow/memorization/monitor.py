@@ -19,17 +19,21 @@ from rich.text import Text
 from memorization.data.registry import DatasetSpec
 from memorization.expansion import Plan
 from memorization.progress import duration
+from memorization.specs import RunSpec, Trainable
 
-PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "fetch": 5.0}
+PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "fetch": 5.0, "score": 8.0}
 """Seconds per unit of work before anything has been observed; other rules 3 s. Replaced by what is measured."""
 
 CHARACTERS_PER_SECOND = 20_000
 """Training speed assumed for one core until a training has ended (2 x 200 LSTM)."""
 
-QUIET = {"specify", "all"}
+SECONDS_PER_IMAGE_EPOCH = 15.0
+"""60,000 MNIST images on one core, before anything has been observed."""
+
+QUIET = {"specify", "account", "all"}
 """Rules whose end is not worth a line."""
 
-LONG = {"train", "attack", "fetch"}
+LONG = {"train", "attack", "score", "fetch"}
 """Rules whose begin is."""
 
 ROUTINE = {"job_info", "job_started", "job_finished", "progress", "run_info", "resources_info", "shellcmd"}
@@ -40,13 +44,20 @@ def work(plan: Plan, datasets: dict[str, DatasetSpec]) -> dict[tuple[str, str], 
     """(rule, run id) -> units of work: seconds at the assumed speed for trainings, models for attacks."""
     units = {}
     for name, spec in plan.runs.items():
-        dataset = datasets[spec.corpus.dataset]
-        characters = (dataset.files[dataset.roles.train].bytes or 0) * spec.corpus.fraction
-        epochs = min(spec.training.epochs, 12.0) if spec.training.patience else spec.training.epochs
-        size = (spec.model.units / 200) ** 2 * spec.model.layers / 2
-        units["train", name] = max(characters * epochs * spec.replicates * size / CHARACTERS_PER_SECOND, 1.0)
-        units["attack", name] = float(spec.replicates)
+        units["train", name] = max(_seconds(spec, datasets) * spec.replicates, 1.0)
+        units["attack", name] = units["score", name] = float(spec.replicates)
     return units
+
+
+def _seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
+    """Of one replicate's training, roughly."""
+    epochs = min(spec.training.epochs, 12.0) if spec.training.patience else spec.training.epochs
+    if not isinstance(spec, RunSpec):
+        return epochs * SECONDS_PER_IMAGE_EPOCH * (2 if spec.privacy else 1)
+    dataset = datasets[spec.dataset]
+    characters = (dataset.files[dataset.roles.train].bytes or 0) * spec.corpus.fraction
+    size = (spec.model.units / 200) ** 2 * spec.model.layers / 2
+    return characters * epochs * size / CHARACTERS_PER_SECOND
 
 
 @dataclass

@@ -26,18 +26,19 @@ from memorization.canaries import CanaryFormat
 from memorization.configuration import ROOT, read_yaml, validate
 from memorization.contracts import atomic
 from memorization.data.corpora import TrainingCorpus, build_corpora
-from memorization.data.registry import lookup
+from memorization.data.registry import DatasetSpec, lookup
 from memorization.errors import UserError
-from memorization.specs import RunSpec
+from memorization.expansion import task_of
+from memorization.specs import RunSpec, Trainable
 from memorization.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run."""
+    """A finished run. Of images: without vocabulary and canaries."""
 
     directory: Path
-    spec: RunSpec
+    spec: Trainable
     backend: str
     vocabulary: Vocabulary
     canaries: tuple[str, ...]
@@ -52,10 +53,10 @@ class Run:
         record = json.loads(path.read_text())
         return cls(
             directory=Path(directory),
-            spec=validate(RunSpec, record["spec"], str(path)),
+            spec=validate(task_of(record["spec"], str(path)), record["spec"], str(path)),
             backend=record["backend"],
-            vocabulary=Vocabulary(tuple(record["vocabulary"])),
-            canaries=tuple(c["fill"] for c in record["canaries"]),
+            vocabulary=Vocabulary(tuple(record.get("vocabulary", ()))),
+            canaries=tuple(c["fill"] for c in record.get("canaries", ())),
             record=record,
         )
 
@@ -72,27 +73,53 @@ class Run:
         return backends.load(self.backend).load(self.directory, self.spec, self.vocabulary)
 
 
-def train(spec: RunSpec, backend: str, data: Path, directory: Path, device: str = "auto") -> None:
+def train(spec: Trainable, backend: str, data: Path, directory: Path, device: str = "auto") -> None:
     """Train every replicate of `spec` on the fetched data set in `data`; fill `directory`. Resumes if interrupted."""
-    dataset = lookup(spec.corpus.dataset, ROOT / "config" / "datasets.yaml")
-    corpora = build_corpora(spec, data, dataset, range(spec.replicates))
+    backends.require_able(backend, spec, "--spec")
+    material = training_material(spec, data, dataset_of(spec))
     engine = backends.load(backend)
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
-    engine.train(spec, corpora, directory, device=device)
+    engine.train(spec, material, directory, device=device)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
-    record = _record(spec, backend, corpora, provenance) | {"wall_s": round(time.perf_counter() - began, 3)}
+    about = _text_record(spec, material) if isinstance(spec, RunSpec) else _image_record(material)
+    record = _record(spec, backend, provenance) | about | {"wall_s": round(time.perf_counter() - began, 3)}
     with atomic(directory / "run.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _record(spec: RunSpec, backend: str, corpora: list[TrainingCorpus], provenance: dict[str, Any]) -> dict[str, Any]:
-    parsed = CanaryFormat.parse(spec.canary.format)
+def dataset_of(spec: Trainable) -> DatasetSpec:
+    """The registry's entry of the data set that `spec` is trained on."""
+    return lookup(spec.dataset, ROOT / "config" / "datasets.yaml")
+
+
+def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
+    """What a back end trains on: list[TrainingCorpus], one per replicate, or ImageData."""
+    if isinstance(spec, RunSpec):
+        return build_corpora(spec, data, dataset, range(spec.replicates))
+    from memorization.data.images import build_images
+
+    return build_images(spec, data, dataset)
+
+
+def _record(spec: Trainable, backend: str, provenance: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": spec.run_id,
         "backend": backend,
         "numerics_version": NUMERICS_VERSION,
         "spec": spec.model_dump(mode="json"),
+        "data": provenance,
+        "environment": environment(),
+    }
+
+
+def _image_record(images: Any) -> dict[str, Any]:
+    return {"images": {"train": len(images.train), "test": len(images.test)}}
+
+
+def _text_record(spec: RunSpec, corpora: list[TrainingCorpus]) -> dict[str, Any]:
+    parsed = CanaryFormat.parse(spec.canary.format)
+    return {
         "vocabulary": list(corpora[0].vocabulary.symbols),
         "characters": {part: len(getattr(corpora[0], part)) for part in ("train", "validation", "test")},
         "canaries": [
@@ -104,8 +131,6 @@ def _record(spec: RunSpec, backend: str, corpora: list[TrainingCorpus], provenan
             }
             for k, corpus in enumerate(corpora)
         ],
-        "data": provenance,
-        "environment": environment(),
     }
 
 
@@ -150,6 +175,7 @@ def _cpu() -> str:
         return platform.processor()
 
 
-def read_spec(path: Path) -> RunSpec:
-    """A RunSpec from a JSON or YAML file. Raises UserError naming the file and the key."""
-    return validate(RunSpec, read_yaml(path), str(path))
+def read_spec(path: Path) -> Trainable:
+    """A specification from a JSON or YAML file. Raises UserError naming the file and the key."""
+    tree = read_yaml(path)
+    return validate(task_of(tree, str(path)), tree, str(path))

@@ -256,55 +256,6 @@ class AttackSpec(Strict):
         return digest(self, NUMERICS_VERSION)
 
 
-class ClaimSpec(Strict):
-    """One claim of the paper and the statistical test that decides it."""
-
-    id: str
-    statement: str
-    test: str = Field(description="A function of claims.TESTS.")
-    parameters: dict[str, Any] = {}
-    paper: str = Field(description="The paper's value, as text, with its confidence mark.")
-    scales: tuple[str, ...] = Field(("reduced", "paper"), strict=False, description="Where it can be tested.")
-
-
-class ScaleOverride(Strict):
-    """What one figure narrows at one scale: caps on numbers, a subset of its grid, or its first cells."""
-
-    caps: dict[str, float | int] = {}
-    grid: dict[str, list[Any]] = {}
-    cells: Positive | None = None
-
-
-class FigureSpec(Strict):
-    """One block of figures.yaml."""
-
-    title: str
-    kind: Literal["figure", "table"] = "figure"
-    backends: tuple[str, ...] = Field(("torch",), strict=False)
-    base: dict[str, Any] = {}
-    grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
-    cells: list[dict[str, Any]] = Field([], description="Explicit cells instead of a grid: dotted key -> value.")
-    attack: dict[str, Any] | None = None
-    score: dict[str, Any] | None = None
-    sources: tuple[
-        Literal[
-            "curves", "measures", "privacy", "exposure", "extraction", "top", "histogram", "fit", "audit", "scores",
-            "static",
-        ],
-        ...,
-    ] = Field(strict=False, description="The result files whose rows make the figure's table.")
-    claims: tuple[ClaimSpec, ...] = Field((), strict=False)
-    scales: dict[str, ScaleOverride] = {}
-
-
-class ScaleSpec(Strict):
-    """config/scales/<scale>.yaml: caps that every spec goes through. They only shrink numbers."""
-
-    description: str
-    on_missing: Literal["standin", "error"] = Field(description="When neither mirror nor network has the data.")
-    caps: dict[str, float | int] = {}
-
-
 def canonical_json(spec: BaseModel) -> str:
     """Sorted keys, no spaces: the text that is stored. Every field is there but `LATER` ones at their default."""
     return json.dumps(_named(spec, spec.model_dump(mode="json")), sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-# Scores, exposure and extraction of a finished run: one job per run, so the back end is imported once.
+# Exposure, extraction and single losses of a finished run: one job per run, so the back end is imported once.
 
 
 rule attack:
@@ -12,6 +12,7 @@ rule attack:
         top="<results>/runs/{backend}/{run}/attacks/{attack}/top.csv",
         histogram="<results>/runs/{backend}/{run}/attacks/{attack}/histogram.csv",
         fit="<results>/runs/{backend}/{run}/attacks/{attack}/fit.csv",
+        audit="<results>/runs/{backend}/{run}/attacks/{attack}/audit.csv",
     log:
         "<logs>/attack/{backend}-{run}-{attack}.log",
     benchmark:
@@ -33,6 +34,43 @@ rule attack:
         "printf '%s\\n' {params.spec:q} > {output.spec} 2> {log} &&"
         " OMP_NUM_THREADS={threads} PYTHONPATH=workflow {params.python} -m memorization attack"
         " --run {params.run}"
+        " --spec {output.spec}"
+        " --to {params.folder}"
+        " >> {log} 2>&1"
+
+
+rule score:
+    input:
+        model="<results>/runs/{backend}/{run}/model.npz",
+        record="<results>/runs/{backend}/{run}/run.json",
+        data=data_of,
+    output:
+        spec="<results>/runs/{backend}/{run}/scores/{score}/spec.json",
+        scores="<results>/runs/{backend}/{run}/scores/{score}/scores.csv",
+        lines="<results>/runs/{backend}/{run}/scores/{score}/lines.csv",
+    log:
+        "<logs>/score/{backend}-{run}-{score}.log",
+    benchmark:
+        "<benchmarks>/score/{backend}-{run}-{score}.tsv"
+    conda:
+        "../../envs/{backend}.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="2h",
+    params:
+        python=python_of,
+        spec=lambda wildcards: canonical_json(PLAN.scores[wildcards.score]),
+        run=subpath(input.model, parent=True),
+        data=subpath(input.data, parent=True),
+        folder=subpath(output.spec, parent=True),
+    message:
+        "Scoring examples under run {wildcards.run} on {wildcards.backend}"
+    shell:
+        "printf '%s\\n' {params.spec:q} > {output.spec} 2> {log} &&"
+        " OMP_NUM_THREADS={threads} PYTHONPATH=workflow {params.python} -m memorization examples"
+        " --run {params.run}"
+        " --data {params.data}"
         " --spec {output.spec}"
         " --to {params.folder}"
         " >> {log} 2>&1"

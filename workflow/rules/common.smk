@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from jinja2 import Template
-from memorization import environments
+from memorization import environments, tables
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -33,6 +33,7 @@ wildcard_constraints:
     backend="[a-z]+",
     run="[0-9a-f]{12}",
     attack="[0-9a-f]{12}",
+    score="[0-9a-f]{12}",
     paper="[a-z_]+",
     figure="[a-z0-9_]+",
 
@@ -56,6 +57,8 @@ def cells_of(wildcards):
                 "backend": cell.backend,
                 "run": cell.run.run_id,
                 "attack": cell.attack.attack_id if cell.attack else None,
+                "score": cell.score.score_id if cell.score else None,
+                "private": cell.run.privacy is not None,
                 "varied": cell.varied,
             }
             for cell in figure_of(wildcards).cells
@@ -66,13 +69,21 @@ def cells_of(wildcards):
 def table_inputs(wildcards):
     """Every file that the figure's table is made of."""
     files = []
-    for cell in figure_of(wildcards).cells:
-        run = f"{RESULTS}/runs/{cell.backend}/{cell.run.run_id}"
-        files.append(f"{run}/run.json")
-        for source in figure_of(wildcards).spec.sources:
-            in_run = source in ("curves", "measures")
-            files.append(f"{run}/{source}.csv" if in_run else f"{run}/attacks/{cell.attack.attack_id}/{source}.csv")
+    for cell in json.loads(cells_of(wildcards)):
+        files.append(f"{RESULTS}/runs/{cell['backend']}/{cell['run']}/run.json")
+        for source in tables.sources_of(cell, figure_of(wildcards).spec.sources):
+            files.append(f"{tables.source_path(RESULTS, cell, source)}/{source}.csv")
     return files
+
+
+def privacy_of(wildcards):
+    """What a private training needs beforehand: its noise, from rule account."""
+    private = PLAN.runs[wildcards.run].privacy is not None
+    return f"{RESULTS}/runs/{wildcards.backend}/{wildcards.run}/privacy.csv" if private else []
+
+
+def data_of(wildcards):
+    return f"{RESULTS}/data/{PLAN.runs[wildcards.run].dataset}/provenance.json"
 
 
 def table_of(wildcards):

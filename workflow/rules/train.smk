@@ -17,10 +17,37 @@ rule specify:
         "printf '%s\\n' {params.spec:q} > {output} 2> {log}"
 
 
+# In the driver's environment: TensorFlow Privacy pins an old dp-accounting, PyTorch needs none.
+rule account:
+    input:
+        spec="<results>/runs/{backend}/{run}/spec.json",
+        data=data_of,
+    output:
+        "<results>/runs/{backend}/{run}/privacy.csv",
+    log:
+        "<logs>/account/{backend}-{run}.log",
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        python=sys.executable,
+        data=subpath(input.data, parent=True),
+        folder=subpath(output[0], parent=True),
+    message:
+        "Accounting for run {wildcards.run}"
+    shell:
+        "PYTHONPATH=workflow {params.python} -m memorization account"
+        " --spec {input.spec}"
+        " --data {params.data}"
+        " --run {params.folder}"
+        " > {log} 2>&1"
+
+
 rule train:
     input:
         spec="<results>/runs/{backend}/{run}/spec.json",
-        data=lambda wildcards: f"<results>/data/{PLAN.runs[wildcards.run].corpus.dataset}/provenance.json",
+        data=data_of,
+        privacy=privacy_of,
     output:
         model="<results>/runs/{backend}/{run}/model.npz",
         curves="<results>/runs/{backend}/{run}/curves.csv",

@@ -9,7 +9,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from memorization import claims, contracts, tables, tidy
-from memorization.specs import ClaimSpec
+from memorization.figure_specs import ClaimSpec
 
 
 def main(paper: str, figure: str, specs: str, table_path: str, reference_path: str, path: str) -> None:

@@ -1,11 +1,14 @@
 """Back ends by name. Each is imported only when it is asked for, in its own environment."""
 
 import importlib
+from typing import Any
+
+from pydantic import BaseModel
 
 from memorization.backends.base import Backend
 from memorization.errors import UserError
 
-BACKENDS = {"torch": "memorization.backends.torch"}
+BACKENDS = {"torch": "memorization.backends.torch", "tf": "memorization.backends.tf"}
 """Name -> module with the functions of `base.Backend`."""
 
 
@@ -13,6 +16,22 @@ def require_known(name: str, where: str) -> None:
     """Raises UserError, naming `where`, for a back end that does not exist."""
     if name not in BACKENDS:
         raise UserError(f"{where}: unknown back end {name!r}; known: {', '.join(BACKENDS)}")
+
+
+LACKS: dict[str, dict[str, tuple]] = {}
+"""Back end -> dotted key of a specification -> values that it cannot do."""
+
+
+def require_able(name: str, spec: BaseModel, where: str) -> None:
+    """Raises UserError for a specification that back end `name` cannot train, saying what it can."""
+    for dotted, values in LACKS.get(name, {}).items():
+        value: Any = spec
+        for part in dotted.split("."):
+            value = getattr(value, part, None)
+        if value in values:
+            able = [other for other in BACKENDS if value not in LACKS.get(other, {}).get(dotted, ())]
+            choice = ", ".join(able) or "none"
+            raise UserError(f"{where}: {dotted}: back end {name!r} has no {value!r}; those that have: {choice}")
 
 
 def load(name: str) -> Backend:

@@ -53,7 +53,7 @@ class LanguageModel(Protocol):
 
 
 class Group(Protocol):
-    """Some replicates of a cell in training, as `backends.training.Trainer` drives them. Everything it hands out is NumPy."""
+    """Some replicates of a cell in training, as `backends.training.Trainer` drives them; it hands out only NumPy."""
 
     members: list[int]
     """Numbers of the replicates that are still trained, in the order of every result's leading axis R."""

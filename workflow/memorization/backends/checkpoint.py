@@ -17,11 +17,14 @@ from memorization.weights import disk_error
 
 FILE = "checkpoint.pkl"
 
+NUMPY_NAMES = {"ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"}
+"""What pickled arrays and numbers are rebuilt with."""
+
 log = logging.getLogger(__name__)
 
 
 def fingerprint(spec: Trainable, data: Iterable[np.ndarray], platform: str) -> str:
-    """What must agree for a checkpoint to be of use: numerics, spec, data, and `platform` (library, version, device)."""
+    """What must agree for a checkpoint to be of use: numerics, spec, data, and `platform` (library, device)."""
     parts = hashlib.sha256(f"{NUMERICS_VERSION}:{platform}:{canonical_json(spec)}".encode())
     for array in data:
         parts.update(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest())
@@ -32,7 +35,7 @@ class _Unpickler(pickle.Unpickler):
     """Plain values and NumPy arrays only: a checkpoint is data, whoever wrote it, and never runs code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] == "numpy" and name in {"ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"}:
+        if module.partition(".")[0] == "numpy" and name in NUMPY_NAMES:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
 

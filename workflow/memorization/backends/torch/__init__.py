@@ -37,8 +37,8 @@ def choose_device(name: str) -> torch.device:
 def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto") -> None:
     """Train all replicates of `spec` together; write model.npz, curves.csv and measures.csv into `run_dir`.
 
-    Interrupted, it continues from run_dir/checkpoint.pkl. Raises UserError: a device that is not there, too little text,
-    or a full disk (the last checkpoint stays usable).
+    Interrupted, it continues from run_dir/checkpoint.pkl. Raises UserError: a device that is not there, too little
+    text, or a full disk (the last checkpoint stays usable).
     """
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
