@@ -10,7 +10,8 @@ if [ -z "${UV_FIND_LINKS:-}" ]; then
     if [ -n "$links" ]; then export UV_FIND_LINKS="$links"; fi
 fi
 unset VIRTUAL_ENV
-uv venv --allow-existing --python ">=3.11" .venv
+# The Python that the project asks for, whatever the machine's default is.
+uv venv --allow-existing --python "$(sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)" .venv
 # uv reads the pins (tool.uv.constraint-dependencies) from the project it stands in.
 uv pip install --python .venv/bin/python --compile-bytecode -r pyproject.toml
 { echo "# pins $(sha256sum < pyproject.toml | cut -c1-12)"; uv pip freeze --python .venv/bin/python; } > "$2"
