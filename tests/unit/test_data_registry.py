@@ -41,6 +41,14 @@ def test_penn_treebank_is_registered_with_two_sources_each():
     assert all(len(file.sources) == 2 for file in ptb.files.values())
 
 
+def test_mnist_is_registered_with_three_sources_each():
+    mnist = registry(REGISTRY)["mnist"]
+    assert mnist.kind == "images"
+    assert registry(REGISTRY)["ptb"].kind == "text"
+    assert set(mnist.roles.model_dump().values()) == set(mnist.files)
+    assert all(len(file.sources) == 3 for file in mnist.files.values())
+
+
 def test_unknown_data_set_lists_the_known_ones():
     with pytest.raises(UserError, match=r"'ptx' is not in .*datasets\.yaml; known: .*ptb"):
         lookup("ptx", REGISTRY)
@@ -51,7 +59,10 @@ def test_unknown_data_set_lists_the_known_ones():
     [
         (["ptb", "colour"], "red", r"ptb\.colour: unknown key; allowed: title, licence"),
         (["ptb", "licence"], None, r"ptb\.licence: missing"),
-        (["ptb", "standin"], "images", r"ptb\.standin: Input should be 'text', but it is 'images'"),
+        (["ptb", "standin"], "images", r"ptb\.standin: Input should be 'text' or 'digits', but it is 'images'"),
+        (["ptb", "standin"], "digits", r"ptb: standin of text must be text or null, not digits"),
+        (["mnist", "roles", "dev"], "x", r"mnist\.roles\.dev: unknown key; allowed: train_images, train_labels"),
+        (["mnist", "roles", "test_labels"], None, r"mnist\.roles\.test_labels: missing"),
         (["ptb", "roles", "dev"], "x", r"ptb\.roles\.dev: unknown key; allowed: train, validation, test"),
         (["ptb", "roles", "train"], "x.txt", r"ptb: roles name \['x\.txt'\], which files lacks"),
         (

@@ -2,6 +2,7 @@
 
 Names and shapes are those of a PyTorch module with `embedding = nn.Embedding(V, E)`, `lstm = nn.LSTM(E, H, layers)` and
 `output = nn.Linear(H, V)`; gate order i, f, g, o. In model.npz every array has a leading replicate axis.
+With one-hot input (`model.embedding: null`) there is no embedding and the first layer is nn.LSTM(V, H).
 """
 
 import errno
@@ -24,9 +25,11 @@ Weights = dict[str, np.ndarray]
 def shapes(model: ModelSpec, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
     """Array name -> shape of one replicate, in the order in which initial values are drawn."""
     units = model.units
-    result: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, model.embedding)}
+    result: dict[str, tuple[int, ...]] = {}
+    if model.embedding is not None:
+        result["embedding.weight"] = (vocabulary_size, model.embedding)
     for layer in range(model.layers):
-        width = units if layer else model.embedding
+        width = units if layer else model.embedding or vocabulary_size
         result[f"lstm.weight_ih_l{layer}"] = (4 * units, width)
         result[f"lstm.weight_hh_l{layer}"] = (4 * units, units)
         result[f"lstm.bias_ih_l{layer}"] = (4 * units,)
@@ -99,6 +102,11 @@ def load(directory: Path, model: ModelSpec, vocabulary_size: int) -> Weights:
 
     Raises UserError if they are missing, damaged or of another model.
     """
+    return load_shaped(directory, shapes(model, vocabulary_size))
+
+
+def load_shaped(directory: Path, wanted: Mapping[str, tuple[int, ...]]) -> Weights:
+    """`load` for any model: `wanted` gives the name and the shape of each array of one replicate."""
     path = Path(directory) / FILE
     try:
         with np.load(path) as archive:
@@ -108,8 +116,7 @@ def load(directory: Path, model: ModelSpec, vocabulary_size: int) -> Weights:
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
         raise UserError(f"{path}: damaged ({error}): delete it and train again") from None
     found = {name: array.shape[1:] for name, array in weights.items()}
-    wanted = shapes(model, vocabulary_size)
-    if found != wanted:
+    if found != dict(wanted):
         names = sorted(set(found.items()) ^ set(wanted.items()))
         raise UserError(f"{path}: arrays do not fit the run's spec, e.g. {names[0][0]}: delete it and train again")
     return weights

@@ -134,19 +134,20 @@ def _standin(
         raise UserError(f"data set {name!r} cannot be had: not in a local mirror, and {why}; {remedy}")
     log.warning("data set %r: using the STAND-IN, results say nothing about %s (%s); %s", name, name, why, remedy)
     files = {}
-    for role, text in standins.STANDINS[dataset.standin]().items():
+    standin = standins.STANDINS[dataset.standin]
+    for role, content in standin.make().items():
         target = Path(directory) / getattr(dataset.roles, role)
         with atomic(target) as path:
-            path.write_text(text, encoding="utf-8", newline="")
+            path.write_bytes(content)
         files[target.name] = FileRecord(sha256=sha256(target), bytes=target.stat().st_size, url="standin")
     return Provenance(
         dataset=name,
         source="standin",
         is_standin=True,
         files=files,
-        licence=standins.LICENCE,
-        citation=standins.CITATION,
-        note=f"stand-in for {dataset.title}: {standins.origin()}",
+        licence=standin.licence,
+        citation=standin.citation,
+        note=f"stand-in for {dataset.title}: {standin.origin()}",
     )
 
 

@@ -1,10 +1,10 @@
 """config/datasets.yaml: what each data set is, where its files come from and what they must be."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from memorization.errors import UserError
 from memorization.specs import Strict
@@ -37,11 +37,26 @@ class FileSpec(Strict):
 
 
 class Roles(Strict):
-    """Which file plays which part."""
+    """Which text file plays which part."""
 
     train: FileName
     validation: FileName
     test: FileName
+
+
+class ImageRoles(Strict):
+    """Which gzip-compressed idx file plays which part."""
+
+    train_images: FileName
+    train_labels: FileName
+    test_images: FileName
+    test_labels: FileName
+
+
+def _kind(roles: Any) -> str:
+    """Of which kind `roles` are, text unless they name images."""
+    names = roles if isinstance(roles, dict) else type(roles).model_fields
+    return "images" if any("images" in str(name) for name in names) else "text"
 
 
 class DatasetSpec(Strict):
@@ -51,20 +66,29 @@ class DatasetSpec(Strict):
     licence: str = Field(description="In plain words.")
     citation: str
     homepage: Url
-    standin: Literal["text"] | None = Field(description="Embedded replacement where the data cannot be had.")
-    roles: Roles
+    standin: Literal["text", "digits"] | None = Field(description="Embedded replacement where the data cannot be had.")
+    roles: Annotated[Annotated[Roles, Tag("text")] | Annotated[ImageRoles, Tag("images")], Discriminator(_kind)]
     files: dict[FileName, FileSpec]
+
+    @property
+    def kind(self) -> Literal["text", "images"]:
+        """What the data are."""
+        return "images" if isinstance(self.roles, ImageRoles) else "text"
 
     @model_validator(mode="after")
     def _roles_name_files(self) -> "DatasetSpec":
         unknown = sorted(set(self.roles.model_dump().values()) - self.files.keys())
         if unknown:
             raise ValueError(f"roles name {unknown}, which files lacks; it has {sorted(self.files)}")
+        fitting = {"text": "text", "images": "digits"}[self.kind]
+        if self.standin not in (None, fitting):
+            raise ValueError(f"standin of {self.kind} must be {fitting} or null, not {self.standin}")
         return self
 
 
-_MODEL_AT_DEPTH = {1: DatasetSpec, 2: Roles, 3: FileSpec, 5: SourceSpec}
+_MODEL_AT_DEPTH = {1: DatasetSpec, 3: FileSpec, 5: SourceSpec}
 """Length of an unknown key's parent path in the YAML -> the model whose keys are allowed there."""
+_ROLES = {"text": Roles, "images": ImageRoles}
 
 
 def registry(path: Path) -> dict[str, DatasetSpec]:
@@ -95,9 +119,13 @@ def _first_problem(error: ValidationError) -> str:
     """One line about the first of pydantic's findings: key, bad value, what is allowed."""
     first = error.errors()[0]
     location = first["loc"]
+    roles = None
+    if location[1:2] == ("roles",) and len(location) > 2:
+        # Here pydantic puts the kind of roles into the path; the file has no such key.
+        roles, location = _ROLES[location[2]], location[:2] + location[3:]
     key = ".".join(str(part) for part in location) or "(top level)"
     if first["type"] == "extra_forbidden":
-        model = _MODEL_AT_DEPTH[len(location) - 1]
+        model = roles or _MODEL_AT_DEPTH[len(location) - 1]
         text = f"{key}: unknown key; allowed: {', '.join(model.model_fields)}"
     elif first["type"] == "missing":
         text = f"{key}: missing"
