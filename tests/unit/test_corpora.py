@@ -1,5 +1,7 @@
 """Planting canaries, cutting windows, and whole replicates' corpora."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, reject
@@ -11,10 +13,10 @@ from memorization.data.corpora import (
     build_corpus,
     canary_windows,
     leading_lines,
-    plant,
     read_texts,
     windows,
 )
+from memorization.data.planting import plant_lines, plant_windows
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.specs import CanarySpec, CorpusSpec, RunSpec, TrainingSpec
@@ -57,6 +59,13 @@ def spec(**parts):
     training = {"batch_size": 4, "sequence_length": 50} | parts.pop("training", {})
     canary = {"format": "my code is {d}{d}{d}{d}", "insertions": 3} | parts.pop("canary", {})
     return RunSpec(training=TrainingSpec(**training), canary=CanarySpec(**canary), **parts)
+
+
+def plant(text, line, insertions, position, rng, window):
+    """Copies of one line; offsets ascending."""
+    keep = np.ones(insertions, dtype=bool)
+    planted, positions = plant_lines(text, [line] * insertions, keep, position, rng, window)
+    return planted, np.sort(positions)
 
 
 def check_planted(text, line, planted, positions, window):
@@ -252,3 +261,108 @@ def test_held_out_characters_must_be_in_the_training_file(directory, dataset):
     path.write_text(path.read_text(encoding="utf-8") + " é \n", encoding="utf-8")
     with pytest.raises(UserError, match=r"validation\.txt.*\['é'\]"):
         build_corpus(spec(), directory, dataset, 0)
+
+
+def records(corpus, length):
+    """The multiset of training records: (inputs, targets) of every window."""
+    return Counter(zip(*(map(bytes, part) for part in windows(corpus.train, length)), strict=True))
+
+
+def test_a_window_canary_is_one_record_more_and_changes_no_other(directory, dataset):
+    """Also where several blocks share a boundary: 30 copies, fewer boundaries."""
+    for insertions in (1, 2, 30):
+        parts = {"position": "window", "insertions": insertions}
+        with_canary = build_corpus(spec(canary=parts), directory, dataset, 0)
+        without = build_corpus(spec(canary=parts | {"insertions": 0}), directory, dataset, 0)
+        more, fewer = records(with_canary, 50), records(without, 50)
+        assert not fewer - more
+        assert (more - fewer).total() == insertions
+        numbers = canary_windows(with_canary.canary.positions, 50)
+        inputs, targets = windows(with_canary.train, 50)
+        assert Counter((bytes(inputs[k]), bytes(targets[k])) for k in numbers) == more - fewer
+        text = with_canary.canary.text
+        for k in numbers:
+            assert with_canary.vocabulary.decode(inputs[k]).startswith(f"\n{text}\n")
+        rest = np.delete(inputs, numbers, axis=0)
+        assert np.array_equal(rest, windows(without.train, 50)[0])
+    assert 1 in np.diff(numbers)
+    assert len(set(np.diff(numbers))) > 1
+
+
+def test_a_window_canarys_filler_is_text_of_the_corpus_and_has_a_stream_of_its_own(directory, dataset):
+    parts = {"position": "window", "insertions": 5}
+    whole = (directory / "train.txt").read_text(encoding="utf-8")
+    found = []
+    for fill in (None, "0042"):
+        corpus = build_corpus(spec(canary=parts | {"fill": fill}), directory, dataset, 1)
+        text = corpus.vocabulary.decode(corpus.train)
+        ends = corpus.canary.positions + len(corpus.canary.text)
+        found.append([text[end : end - 1 + 50 - len(corpus.canary.text)] for end in ends])
+        assert all(filler in whole for filler in found[-1])
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 1
+
+
+def test_window_canaries_need_a_boundary_at_a_line_end():
+    keep, rng = np.ones(1, dtype=bool), np.random.default_rng(0)
+    text, positions = plant_windows("aaaa\n" + "aaaaaaaaa\n" * 9, ["xx"], keep, rng, rng, 9)
+    assert text[positions[0] - 1 : positions[0] + 3] == "\nxx\n"
+    assert positions[0] % 9 == 1
+    with pytest.raises(UserError, match="no boundary between windows of 10"):
+        plant_windows("aaaa\n" + "aaaaaaaaa\n" * 9, ["xx"], keep, rng, rng, 10)
+    with pytest.raises(UserError, match="training window of 3"):
+        plant_windows("\n\n\n\n\n\n\n\n", ["xxx"], keep, rng, rng, 3)
+
+
+def test_a_canary_may_fill_its_window_to_the_end():
+    keep, rng = np.ones(1, dtype=bool), np.random.default_rng(0)
+    text, _ = plant_windows("\n\n\n\n\n\n\n\n", ["xx"], keep, rng, rng, 3)
+    assert "\nxx\n" in text
+    assert len(text) == 11
+
+
+@pytest.mark.parametrize("position", ["uniform", "start", "window"])
+def test_many_canaries_are_distinct_lines_each_where_its_positions_say(directory, dataset, position):
+    one = build_corpus(spec(canary={"position": position}), directory, dataset, 3).canary
+    corpus = build_corpus(spec(canary={"position": position, "count": 6, "insertions": 2}), directory, dataset, 3)
+    text = corpus.vocabulary.decode(corpus.train)
+    assert len({c.text for c in corpus.canaries}) == len(corpus.canaries) == 6
+    assert corpus.canary is corpus.canaries[0]
+    assert corpus.canary.text == one.text
+    for canary in corpus.canaries:
+        assert canary.included
+        assert text.count(f"{canary.text}\n") == 2
+        assert (np.diff(canary.positions) > 0).all()
+        for p in canary.positions:
+            assert text[p - 1 : p + len(canary.text) + 1] == f"\n{canary.text}\n"
+
+
+def test_canaries_are_as_many_as_the_format_allows(directory, dataset):
+    pair = build_corpus(spec(canary={"fill": "0042", "count": 2}), directory, dataset, 0)
+    assert pair.canary.text == "my code is 0042" != pair.canaries[1].text
+    everything = build_corpus(spec(canary={"format": "{d}{d}", "count": 100, "insertions": 0}), directory, dataset, 0)
+    assert len({c.text for c in everything.canaries}) == 100
+    with pytest.raises(UserError, match=r"canary\.count 101: .* has only 100 fills"):
+        build_corpus(spec(canary={"format": "{d}{d}", "count": 101}), directory, dataset, 0)
+
+
+def test_a_coin_leaves_canaries_out_without_moving_the_others(directory, dataset):
+    parts = {"position": "window", "insertions": 1, "count": 20}
+    every = build_corpus(spec(canary=parts), directory, dataset, 0)
+    some = build_corpus(spec(canary=parts | {"inclusion": "coin"}), directory, dataset, 0)
+    text = some.vocabulary.decode(some.train)
+    assert [c.text for c in some.canaries] == [c.text for c in every.canaries]
+    assert {c.included for c in some.canaries} == {True, False}
+    for canary in some.canaries:
+        assert text.count(canary.text) == len(canary.positions) == canary.included
+    left_out = sum(not c.included for c in some.canaries)
+    assert not records(some, 50) - records(every, 50)
+    assert (records(every, 50) - records(some, 50)).total() == left_out
+
+
+def test_the_coin_is_fair_and_differs_between_replicates(directory, dataset):
+    parts = {"count": 100, "inclusion": "coin", "insertions": 0}
+    corpora = build_corpora(spec(canary=parts), directory, dataset, range(10))
+    coins = np.array([[c.included for c in corpus.canaries] for corpus in corpora])
+    assert stats.binomtest(int(coins.sum()), coins.size).pvalue > 1e-3
+    assert len({row.tobytes() for row in coins}) == 10

@@ -1,18 +1,13 @@
-"""Text corpora with planted canaries, cut into training windows.
-
-A canary is a line of its own: newline, the canary's text, newline - the context in which it is scored
-(canaries.CONTEXT) is then the context in which it was trained.
-"""
+"""Text corpora with planted canaries (planting.py), cut into training windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from memorization.canaries import CanaryFormat
+from memorization.data.planting import plant_lines, plant_windows
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.specs import RunSpec
@@ -22,27 +17,37 @@ from memorization.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class PlantedCanary:
-    """What was inserted into one replicate's training text.
+    """One canary of one replicate's training text.
 
     fill       int64[holes], symbol numbers (canaries.py)
     text       the whole line without its newline
-    positions  int64[insertions]: offsets in `train` of the line's first character
+    positions  int64[insertions], ascending: offsets in `train` of the line's first character; int64[0] if left out
+    included   False where the coin (canary.inclusion) left it out
     """
 
     fill: np.ndarray
     text: str
     positions: np.ndarray
+    included: bool = True
 
 
 @dataclass(frozen=True)
 class TrainingCorpus:
-    """One replicate's data: int64 token ids. `train` holds the canary; validation and test never do."""
+    """One replicate's data: int64 token ids. `train` holds the canaries; validation and test never do.
+
+    `canary` is the first of all `canaries`, which need only be given where there are more.
+    """
 
     vocabulary: Vocabulary
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     canary: PlantedCanary
+    canaries: tuple[PlantedCanary, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.canaries:
+            object.__setattr__(self, "canaries", (self.canary,))
 
 
 def training_data(corpora: Sequence[TrainingCorpus]) -> list[np.ndarray]:
@@ -88,85 +93,10 @@ def leading_lines(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[: text.rfind("\n", 0, characters) + 1]
 
 
-def plant(
-    text: str,
-    line: str,
-    insertions: int,
-    position: Literal["uniform", "start"],
-    rng: np.random.Generator,
-    window: int,
-) -> tuple[str, np.ndarray]:
-    """Insert `line` as lines of its own; each lies whole, from newline to newline, in one training window.
-
-    `position` "uniform" draws line starts of `text` uniformly, distinct while there are enough; "start" takes
-    the first lines. Returns the new text and int64[insertions], ascending: offsets in it of the lines' first
-    characters.
-    Raises UserError where the line is longer than a window or finds no place.
-    """
-    if insertions == 0:
-        return text, np.zeros(0, dtype=np.int64)
-    if len(line) + 1 > window:
-        raise UserError(
-            f"canary {line!r}: {len(line)} characters and a newline do not fit a training window of "
-            f"{window}; raise training.sequence_length or shorten canary.format"
-        )
-    if position == "start":
-        # The first line has no newline before it, and the canary is scored after one.
-        text = "\n" + text
-    starts = np.flatnonzero(np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32) == ord("\n")) + 1
-    if position == "start":
-        drawn = np.zeros(insertions, dtype=np.int64)
-    elif len(starts):
-        drawn = rng.choice(len(starts), size=insertions, replace=insertions > len(starts))
-    else:
-        raise UserError("the training text has no line end, so no place for a canary")
-    chosen = starts[_fit(starts, drawn, len(line) + 1, window, len(text))]
-    edges = [0, *chosen.tolist(), len(text)]
-    pieces = [text[a:b] for a, b in pairwise(edges)]
-    return (line + "\n").join(pieces), chosen + np.arange(insertions) * (len(line) + 1)
-
-
-def _fit(starts: np.ndarray, drawn: np.ndarray, size: int, window: int, length: int) -> np.ndarray:
-    """int64[insertions], ascending: the line starts (indices into `starts`) used for the `drawn` ones.
-
-    starts  int64[m], offsets of line starts in the text of `length` characters, before any insertion
-    size    characters inserted each time, the newline included
-    """
-    # The last window ends here; what follows it is never trained on.
-    end = (length + len(drawn) * size - 1) // window * window
-    wanted = np.sort(drawn)
-    for _ in range(len(drawn) + 1):
-        used: list[int] = []
-        for index in wanted:
-            # Deviation: not exactly uniform. A place where a window boundary would cut the line (another
-            # experiment, brief §7 trap 5), or in the untrained tail, is given up for the next line start that
-            # fits, from the first line again after the last.
-            i = max(int(index), used[-1] if used else 0)
-            while i < len(starts) and not _inside(starts[i] + len(used) * size, size, window, end):
-                i += 1
-            if i == len(starts):
-                break
-            used.append(i)
-        else:
-            return np.array(used, dtype=np.int64)
-        if wanted[len(used)] == 0:
-            break
-        wanted = np.sort(np.where(np.arange(len(wanted)) == len(used), 0, wanted))
-    raise UserError(
-        f"no place for {len(drawn)} canary lines of {size} characters in {length} characters of training "
-        f"text with windows of {window}; raise corpus.fraction or training.sequence_length"
-    )
-
-
-def _inside(position: int, size: int, window: int, end: int) -> bool:
-    """Whether one window, before `end`, holds newline, line, newline (first input to last target)."""
-    return (position - 1) % window + size <= window and position - 1 + size <= end
-
-
 def build_corpora(
     spec: RunSpec, directory: Path, dataset: DatasetSpec, replicates: Sequence[int]
 ) -> list[TrainingCorpus]:
-    """The data of some replicates: the same texts, each with its own canary at its own places.
+    """The data of some replicates: the same texts, each with its own canaries at its own places.
 
     The vocabulary is that of the whole training file, whatever `spec.corpus.fraction` keeps of it.
     Raises UserError: text too short, characters outside the vocabulary, canary that fits no window.
@@ -183,8 +113,9 @@ def build_corpora(
     _long_enough(base, spec.training.batch_size, spec, f"training text (corpus.fraction: {spec.corpus.fraction})")
     corpora = []
     for replicate in replicates:
-        train, canary = _planted(spec, base, vocabulary, replicate)
-        corpora.append(TrainingCorpus(vocabulary, vocabulary.encode(train, "training text"), **held_out, canary=canary))
+        train, canaries = _planted(spec, base, vocabulary, replicate)
+        ids = vocabulary.encode(train, "training text")
+        corpora.append(TrainingCorpus(vocabulary, ids, **held_out, canary=canaries[0], canaries=canaries))
     return corpora
 
 
@@ -193,19 +124,46 @@ def build_corpus(spec: RunSpec, directory: Path, dataset: DatasetSpec, replicate
     return build_corpora(spec, directory, dataset, [replicate])[0]
 
 
-def _planted(spec: RunSpec, base: str, vocabulary: Vocabulary, replicate: int) -> tuple[str, PlantedCanary]:
-    """One replicate's training text and what was inserted: fill and places from streams of their own."""
+def _planted(spec: RunSpec, base: str, vocabulary: Vocabulary, replicate: int) -> tuple[str, tuple[PlantedCanary, ...]]:
+    """One replicate's training text and its canaries: fills, coins, places and fillers from streams of their own.
+
+    Places and fillers are drawn for every copy, whatever the coins say: they do not tell which canaries are in.
+    """
     canary_format = CanaryFormat.parse(spec.canary.format)
     canary_format.tokens(vocabulary)
-    if spec.canary.fill is None:
-        fill = canary_format.sample(stream(spec.seed, replicate, "canary"), 1)[0]
-    else:
-        fill = canary_format.parse_fill(spec.canary.fill)
-    line = canary_format.render(fill)
-    rng = stream(spec.seed, replicate, "position")
+    fills = _fills(spec, canary_format, replicate)
+    lines, copies = [canary_format.render(fill) for fill in fills], spec.canary.insertions
+    included = np.ones(len(fills), dtype=bool)
+    if spec.canary.inclusion == "coin":
+        included = stream(spec.seed, replicate, "inclusion").random(len(fills)) < 0.5
+    repeated = [line for line in lines for _ in range(copies)]
+    keep, rng = np.repeat(included, copies), stream(spec.seed, replicate, "position")
     window = spec.training.sequence_length
-    text, positions = plant(base, line, spec.canary.insertions, spec.canary.position, rng, window)
-    return text, PlantedCanary(fill, line, positions)
+    if spec.canary.position == "window":
+        text, places = plant_windows(base, repeated, keep, rng, stream(spec.seed, replicate, "filler"), window)
+    else:
+        text, places = plant_lines(base, repeated, keep, spec.canary.position, rng, window)
+    own = np.split(places, np.cumsum(included * copies)[:-1])
+    canaries = zip(fills, lines, own, included.tolist(), strict=True)
+    return text, tuple(PlantedCanary(fill, line, np.sort(p), coin) for fill, line, p, coin in canaries)
+
+
+def _fills(spec: RunSpec, canary_format: CanaryFormat, replicate: int) -> np.ndarray:
+    """int64[canary.count, holes], distinct; the first is the same for every count."""
+    if spec.canary.fill is None:
+        first = canary_format.sample(stream(spec.seed, replicate, "canary"), 1)[0]
+    else:
+        first = canary_format.parse_fill(spec.canary.fill)
+    wanted = spec.canary.count
+    if wanted > canary_format.size:
+        raise UserError(
+            f"canary.count {wanted}: the format {spec.canary.format!r} has only {canary_format.size} fills; "
+            "ask for fewer canaries or give it more holes"
+        )
+    if wanted == 1:
+        return first[None]
+    others = canary_format.sample(stream(spec.seed, replicate, "canaries"), wanted - 1, exclude=first)
+    return np.concatenate([first[None], others])
 
 
 def _encode(text: str, vocabulary: Vocabulary, what: str) -> np.ndarray:
