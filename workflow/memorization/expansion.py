@@ -20,6 +20,9 @@ from memorization.specs import TASKS, AttackSpec, ScoreSpec, Strict, Trainable
 
 S = TypeVar("S", bound=Strict)
 
+EXPERIMENT = frozenset({"base", "grid", "cells", "attack", "score", "scales"})
+"""The fields of a figure that say what is run."""
+
 PAPERS = ROOT / "workflow" / "papers"
 
 
@@ -116,6 +119,8 @@ def _where(paper: str, key: str = "") -> str:
 
 def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str]) -> None:
     where = _where(paper, key)
+    if figure.cells_of is not None:
+        spec, figure = _borrowed(figure, where)
     for backend in figure.backends:
         backends.require_known(backend, f"{where}: backends")
     static = set(figure.sources) == {"static"}
@@ -127,6 +132,17 @@ def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, 
             plan.attacks[cell.attack.attack_id] = cell.attack
         if cell.score:
             plan.scores[cell.score.score_id] = cell.score
+
+
+def _borrowed(figure: FigureSpec, where: str) -> tuple[PaperSpec, FigureSpec]:
+    """The paper and the figure, its experiments taken from the figure that `cells_of` names."""
+    if figure.model_fields_set & EXPERIMENT:
+        raise UserError(f"{where}: cells_of: then {', '.join(sorted(EXPERIMENT))} come from that figure: leave them out")
+    paper, _, key = figure.cells_of.partition("/")
+    source = load_paper(paper) if paper in known_papers() else None
+    if source is None or key not in source.figures:
+        raise UserError(f"{where}: cells_of: no figure {figure.cells_of!r}; write <paper>/<figure>")
+    return source, figure.model_copy(update={name: getattr(source.figures[key], name) for name in EXPERIMENT})
 
 
 def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets: set[str]) -> Iterator[Cell]:
@@ -148,7 +164,8 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
         )
         if run.dataset not in datasets:
             known = ", ".join(sorted(datasets))
-            raise UserError(f"{where}: {'data' if run.task == 'image' else 'corpus'}.dataset: unknown {run.dataset!r}; known: {known}")
+            part = "data" if run.task == "image" else "corpus"
+            raise UserError(f"{where}: {part}.dataset: unknown {run.dataset!r}; known: {known}")
         shown = {k: get_dotted(run.model_dump(), k) for k in varied}
         for backend in plan.config.backends:
             if backend in (narrowed.backends or figure.backends):

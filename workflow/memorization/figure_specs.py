@@ -33,6 +33,9 @@ class FigureSpec(Strict):
     title: str
     kind: Literal["figure", "table"] = "figure"
     backends: tuple[str, ...] = Field(("torch",), strict=False)
+    cells_of: str | None = Field(
+        None, description="<paper>/<figure> whose runs, attacks and scores it shows: base to scales come from there."
+    )
     base: dict[str, Any] = Field({}, description="Over the paper's own `run`.")
     grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
     cells: list[dict[str, Any]] = Field([], description="Explicit cells instead of a grid: dotted key -> value.")
