@@ -23,7 +23,7 @@ def log2_probabilities(weights, ids):
     c = [np.zeros((len(ids), units)) for _ in range(layers)]
     result = []
     for t in range(ids.shape[1]):
-        x = w["embedding.weight"][ids[:, t]]
+        x = w["embedding.weight"][ids[:, t]] if "embedding.weight" in w else np.eye(len(w["output.bias"]))[ids[:, t]]
         for layer in range(layers):
             h[layer], c[layer] = layer_step(
                 x,

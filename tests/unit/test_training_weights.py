@@ -29,10 +29,22 @@ def test_initial_weights_follow_pytorch_defaults():
     assert not weights["lstm.bias_hh_l0"].any()
 
 
-def test_names_and_shapes_load_into_torch_modules():
+def test_one_hot_input_has_no_embedding_and_a_wider_first_layer():
+    """2 x 200 units, 50 characters: (50 + 200 + 1) 800 + (200 + 200 + 1) 800 + (200 + 1) 50."""
+    model = ModelSpec(embedding=None)
+    shapes = weight_files.shapes(model, 50)
+    assert "embedding.weight" not in shapes
+    assert shapes["lstm.weight_ih_l0"] == (800, 50)
+    assert weight_files.parameter_count(model, 50) == 531_650
+    weights = weight_files.initial_weights(model, 50, stream(0, 0, "init"))
+    assert {name: a.shape for name, a in weights.items()} == shapes
+
+
+@pytest.mark.parametrize("embedding", [4, None])
+def test_names_and_shapes_load_into_torch_modules(embedding):
     torch = pytest.importorskip("torch")
-    weights = weight_files.initial_weights(ModelSpec(units=6, embedding=4), 9, stream(0, 0, "init"))
-    lstm = torch.nn.LSTM(4, 6, 2)
+    weights = weight_files.initial_weights(ModelSpec(units=6, embedding=embedding), 9, stream(0, 0, "init"))
+    lstm = torch.nn.LSTM(embedding or 9, 6, 2)
     lstm.load_state_dict(
         {n.removeprefix("lstm."): torch.from_numpy(a) for n, a in weights.items() if n.startswith("lstm.")}
     )

@@ -53,23 +53,31 @@ def _squeeze(tensors: list[Tensor]) -> list[Tensor]:
     return [t[0] for t in tensors] if tensors[0].shape[0] == 1 else tensors
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def batch_product(a: Tensor, b: Tensor) -> Tensor:
     """Batched product over replicates; a plain one for R = 1 (on a CPU up to twice as quick)."""
     return (a[0] @ b[0])[None] if len(a) == 1 else torch.bmm(a, b)
 
 
-def _project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """[R, N, I] inputs, [R, O, I] weight, [R, O] bias -> [R, N, O]."""
     if len(inputs) == 1:
         return functional.linear(inputs[0], weight[0], bias[0])[None]
     return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
 
 
+def input_table(weights: Parameters) -> Tensor:
+    """[R, V, 4H]: what the first layer's gates take from each character, E W_ih' + b, or W_ih' + b for one-hot input."""
+    weight, bias = weights["lstm.weight_ih_l0"], weights["lstm.bias_ih_l0"]
+    if "embedding.weight" in weights:
+        return project(weights["embedding.weight"], weight, bias)
+    return weight.transpose(1, 2).contiguous() + bias[:, None]
+
+
 def _steps(tensor: Tensor) -> tuple[Tensor, ...]:
     return tensor.unbind(-3)
 
 
-def _recur(gates: Tensor, weight_hh: Tensor, workspace: Workspace) -> tuple[Tensor, ...]:
+def recur(gates: Tensor, weight_hh: Tensor, workspace: Workspace) -> tuple[Tensor, ...]:
     """The time loop, from a zero state.
 
     `gates` [R, T, B, 4H] holds the inputs' pre-activations (g's doubled) and is overwritten by the sigmoid of the full
@@ -117,7 +125,7 @@ def _gate_factors(gates: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, Tenso
     return through, forget
 
 
-def _recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Sequence[Tensor]) -> Tensor:
+def recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Sequence[Tensor]) -> Tensor:
     """Gate gradients dL/d(pre-activation), [R, T, B, 4H], written over `gates`.
 
     `grad` [R, T, B, H] is the loss gradient of the hidden states as seen by the next layer.
@@ -141,16 +149,16 @@ def _recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Seque
     return gates
 
 
-def _weight_gradient(gate_gradients: Tensor, inputs: Tensor) -> Tensor:
+def weight_gradient(gate_gradients: Tensor, inputs: Tensor) -> Tensor:
     """[R, 4H, I]: the sum over time and batch, one product per replicate."""
-    return _product(gate_gradients.flatten(1, 2).transpose(1, 2), inputs.flatten(1, 2))
+    return batch_product(gate_gradients.flatten(1, 2).transpose(1, 2), inputs.flatten(1, 2))
 
 
-def _recurrent_gradient(gate_gradients: Tensor, hidden: Tensor) -> Tensor:
+def recurrent_gradient(gate_gradients: Tensor, hidden: Tensor) -> Tensor:
     """dL/d(weight_hh), [R, 4H, H]; the first step had a zero state."""
     if hidden.shape[1] == 1:
         return hidden.new_zeros(hidden.shape[0], gate_gradients.shape[-1], hidden.shape[-1])
-    return _weight_gradient(gate_gradients[:, 1:], hidden[:, :-1])
+    return weight_gradient(gate_gradients[:, 1:], hidden[:, :-1])
 
 
 def _taken(ctx) -> Tensor:
@@ -161,20 +169,26 @@ def _taken(ctx) -> Tensor:
     return gates
 
 
+def table_gates(ids: Tensor, table: Tensor, workspace: Workspace) -> tuple[Tensor, Tensor]:
+    """The first layer's inputs to the gates, [R, T, B, 4H] (g's doubled), and the flat row of `table` of each."""
+    replicates, vocabulary, width = table.shape
+    shift = torch.arange(replicates, device=ids.device).view(-1, 1, 1) * vocabulary
+    rows = (ids + shift).flatten()
+    gates = workspace.get(table, "gates", (*ids.shape, width))
+    scaled = (table * gate_scale(width // 4, table)).flatten(0, 1)
+    torch.index_select(scaled, 0, rows, out=gates.view(-1, width))
+    return gates, rows
+
+
 class EmbeddedLayer(torch.autograd.Function):
-    """The first layer. Its input is an embedding, so its projection is a row of the table E W_ih' + b, [R, V, 4H]."""
+    """The first layer. Its input is a character, so its projection is a row of `input_table`, [R, V, 4H]."""
 
     @staticmethod
     def forward(ctx, ids: Tensor, table: Tensor, weight_hh: Tensor, workspace: Workspace) -> Tensor:
         """int64[R, T, B] ids -> hidden states [R, T, B, H]."""
-        replicates, vocabulary, width = table.shape
-        shift = torch.arange(replicates, device=ids.device).view(-1, 1, 1) * vocabulary
-        rows = (ids + shift).flatten()
-        gates = workspace.get(table, "gates", (*ids.shape, width))
-        scaled = (table * gate_scale(width // 4, table)).flatten(0, 1)
-        torch.index_select(scaled, 0, rows, out=gates.view(-1, width))
-        *ctx.saved, hidden = _recur(gates, weight_hh, workspace)
-        ctx.gates, ctx.vocabulary = gates, vocabulary
+        gates, rows = table_gates(ids, table, workspace)
+        *ctx.saved, hidden = recur(gates, weight_hh, workspace)
+        ctx.gates, ctx.vocabulary = gates, table.shape[1]
         hidden = hidden.detach()
         ctx.save_for_backward(rows, weight_hh, hidden)
         return hidden
@@ -182,12 +196,12 @@ class EmbeddedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         rows, weight_hh, hidden = ctx.saved_tensors
-        gate_gradients = _recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
+        gate_gradients = recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
         replicates, width = weight_hh.shape[:2]
         d_table = torch.ops.aten.embedding_dense_backward(
             gate_gradients.flatten(0, 2), rows, replicates * ctx.vocabulary, -1, False
         ).view(replicates, ctx.vocabulary, width)
-        return None, d_table, _recurrent_gradient(gate_gradients, hidden), None
+        return None, d_table, recurrent_gradient(gate_gradients, hidden), None
 
 
 class Layer(torch.autograd.Function):
@@ -200,9 +214,9 @@ class Layer(torch.autograd.Function):
         """[R, T, B, I] inputs -> hidden states [R, T, B, H]."""
         width = weight_ih.shape[1]
         scale = gate_scale(width // 4, weight_ih)
-        rows = _project(inputs.flatten(1, 2), weight_ih * scale[:, None], bias * scale)
+        rows = project(inputs.flatten(1, 2), weight_ih * scale[:, None], bias * scale)
         gates = rows.view(*inputs.shape[:-1], width)
-        *ctx.saved, hidden = _recur(gates, weight_hh, workspace)
+        *ctx.saved, hidden = recur(gates, weight_hh, workspace)
         ctx.gates, hidden = gates, hidden.detach()
         ctx.save_for_backward(inputs, weight_ih, weight_hh, hidden)
         return hidden
@@ -210,11 +224,11 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         inputs, weight_ih, weight_hh, hidden = ctx.saved_tensors
-        gate_gradients = _recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
+        gate_gradients = recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
         rows = gate_gradients.flatten(1, 2)
-        d_inputs = _product(rows, weight_ih).view(inputs.shape)
-        d_weight, d_bias = _weight_gradient(gate_gradients, inputs), rows.sum(1)
-        return d_inputs, d_weight, d_bias, _recurrent_gradient(gate_gradients, hidden), None
+        d_inputs = batch_product(rows, weight_ih).view(inputs.shape)
+        d_weight, d_bias = weight_gradient(gate_gradients, inputs), rows.sum(1)
+        return d_inputs, d_weight, d_bias, recurrent_gradient(gate_gradients, hidden), None
 
 
 def hidden_states(
@@ -225,8 +239,7 @@ def hidden_states(
     `dropout` is applied to the input of every layer but the first, the output layer included (non-recurrent
     connections only, Zaremba et al. 2014).
     """
-    table = _project(weights["embedding.weight"], weights["lstm.weight_ih_l0"], weights["lstm.bias_ih_l0"])
-    states = EmbeddedLayer.apply(ids, table, weights["lstm.weight_hh_l0"], workspaces[0])
+    states = EmbeddedLayer.apply(ids, input_table(weights), weights["lstm.weight_hh_l0"], workspaces[0])
     for layer in range(1, layer_count(weights)):
         names = (f"lstm.weight_ih_l{layer}", f"lstm.bias_ih_l{layer}", f"lstm.weight_hh_l{layer}")
         inputs = dropout(states) if dropout else states
@@ -243,6 +256,6 @@ def losses(
 ) -> Tensor:
     """Mean cross-entropy of each replicate in nats per character, [R], for int64[R, T, B] ids and targets."""
     states = hidden_states(weights, ids, workspaces, dropout).flatten(1, 2)
-    logits = _project(states, weights["output.weight"], weights["output.bias"])
+    logits = project(states, weights["output.weight"], weights["output.bias"])
     costs = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return costs.view(len(ids), -1).mean(1)

@@ -74,13 +74,18 @@ class TorchLanguageModel:
             )
             biases.append((b_ih + b_hh) * scale)
             if layer == 0:
-                self._table = functional.linear(weights["embedding.weight"], w_ih * scale[:, None], biases[0])
+                self._table = self._input_table(weights.get("embedding.weight"), w_ih * scale[:, None], biases[0])
             parts = [w_ih, w_hh] if layer else [w_hh]
             self._inputs.append((w_ih * scale[:, None]).T.contiguous())
             products.append((torch.cat(parts, dim=1) * scale[:, None]).T.contiguous())
         self._biases, self._products = biases, products
         self._output = (weights["output.weight"].T.contiguous(), weights["output.bias"].clone())
         self._device = self._table.device
+
+    @staticmethod
+    def _input_table(embedding: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        """[V, 4H]; without an embedding the input is one-hot."""
+        return weight.T.contiguous() + bias if embedding is None else functional.linear(embedding, weight, bias)
 
     def _gates(self, layer: int, ids: Tensor, inputs: Tensor | None, hidden: Tensor) -> Tensor:
         """Pre-activations [n, 4H] of one layer from n old hidden states."""
