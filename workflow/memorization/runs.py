@@ -56,7 +56,7 @@ class Run:
             spec=validate(task_of(record["spec"], str(path)), record["spec"], str(path)),
             backend=record["backend"],
             vocabulary=Vocabulary(tuple(record.get("vocabulary", ()))),
-            canaries=tuple(c["fill"] for c in record.get("canaries", ())),
+            canaries=tuple(c["fill"] for c in record.get("canaries", ()) if c.get("index", 0) == 0),
             record=record,
         )
 
@@ -65,8 +65,17 @@ class Run:
         return CanaryFormat.parse(self.spec.canary.format)
 
     def fills(self) -> list[np.ndarray]:
-        """The inserted fill of each replicate, int64[holes]."""
+        """The fill of each replicate's first canary, int64[holes]."""
         return [self.format.parse_fill(text) for text in self.canaries]
+
+    def planted(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Per replicate all canaries: (fills int64[canary.count, holes], bool[canary.count]: included or left out)."""
+        planted = []
+        for k in range(self.spec.replicates):
+            own = [c for c in self.record["canaries"] if c["replicate"] == k]
+            fills = np.stack([self.format.parse_fill(c["fill"]) for c in own])
+            planted.append((fills, np.array([c.get("included", True) for c in own])))
+        return planted
 
     def models(self) -> list[LanguageModel]:
         """One model per replicate, loaded by the run's back end."""
@@ -125,11 +134,14 @@ def _text_record(spec: RunSpec, corpora: list[TrainingCorpus]) -> dict[str, Any]
         "canaries": [
             {
                 "replicate": k,
-                "fill": parsed.fill_text(corpus.canary.fill),
-                "text": corpus.canary.text,
-                "positions": corpus.canary.positions.tolist(),
+                "index": i,
+                "fill": parsed.fill_text(canary.fill),
+                "text": canary.text,
+                "included": canary.included,
+                "positions": canary.positions.tolist(),
             }
             for k, corpus in enumerate(corpora)
+            for i, canary in enumerate(corpus.canaries)
         ],
     }
 
