@@ -14,7 +14,7 @@ from memorization.canaries import CONTEXT, CanaryFormat
 from memorization.configuration import ROOT, read_yaml, validate
 from memorization.errors import UserError
 from memorization.runs import Run
-from memorization.specs import AttackSpec
+from memorization.specs import AttackSpec, RunSpec, ScoreSpec
 from memorization.streams import stream
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,35 @@ def attack_run(directory: Path, spec_path: Path, to: Path) -> None:
     spec = validate(AttackSpec, read_yaml(spec_path), str(spec_path))
     for name, frame in attack(run.models(), run.format, run.fills(), spec, run.spec.seed).items():
         contracts.write(name, frame, to)
+
+
+def account_run(spec_path: Path, data: Path, directory: Path) -> None:
+    """Write directory/privacy.csv: the noise of a private training and its epsilon under every convention."""
+    from memorization import privacy
+
+    spec = runs.read_spec(spec_path)
+    contracts.write("privacy", privacy.account(spec, privacy.count_examples(spec, data)), directory)
+
+
+def score_examples(directory: Path, data: Path, spec_path: Path, to: Path) -> None:
+    """Write scores.csv (and, of text, lines.csv): losses of single lines or images under every model of a run."""
+    run = Run.open(directory)
+    spec = validate(ScoreSpec, read_yaml(spec_path), str(spec_path))
+    dataset = runs.dataset_of(run.spec)
+    if isinstance(run.spec, RunSpec):
+        from memorization import oddness, scoring
+        from memorization.data.corpora import read_texts
+
+        texts = read_texts(data, dataset)
+        scores = scoring.score_lines(run.models(), run.vocabulary, texts, spec, run.spec.corpus.fraction)
+        lines = oddness.oddness(texts, spec.train_examples)
+    else:
+        from memorization import image_scoring
+
+        scores = image_scoring.score_images(run.models(), runs.training_material(run.spec, data, dataset), spec)
+        lines = contracts.empty("lines")
+    contracts.write("scores", scores, to)
+    contracts.write("lines", lines, to)
 
 
 def exposure(

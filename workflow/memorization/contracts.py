@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 SCHEMAS = Path(__file__).parents[1] / "schemas" / "files.yaml"
+_DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "object"}
 _KINDS = {"int": "iu", "float": "fiu", "bool": "b", "str": "OUTS"}
 
 
@@ -29,6 +30,11 @@ def check(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     if bad:
         raise ValueError(f"{name}.csv: wrong types: " + ", ".join(f"{c} is {frame[c].dtype}" for c in bad))
     return frame[list(wanted)]
+
+
+def empty(name: str) -> pd.DataFrame:
+    """A table without rows that keeps the contract `name`."""
+    return pd.DataFrame({c: pd.Series(dtype=_DTYPES[kind]) for c, kind in columns(name).items()})
 
 
 @contextmanager

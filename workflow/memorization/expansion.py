@@ -137,7 +137,8 @@ def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, 
 def _borrowed(figure: FigureSpec, where: str) -> tuple[PaperSpec, FigureSpec]:
     """The paper and the figure, its experiments taken from the figure that `cells_of` names."""
     if figure.model_fields_set & EXPERIMENT:
-        raise UserError(f"{where}: cells_of: then {', '.join(sorted(EXPERIMENT))} come from that figure: leave them out")
+        taken = ", ".join(sorted(EXPERIMENT))
+        raise UserError(f"{where}: cells_of: {taken} then come from that figure: leave them out")
     paper, _, key = figure.cells_of.partition("/")
     source = load_paper(paper) if paper in known_papers() else None
     if source is None or key not in source.figures:

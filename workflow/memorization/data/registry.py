@@ -68,6 +68,9 @@ class DatasetSpec(Strict):
     homepage: Url
     standin: Literal["text", "digits"] | None = Field(description="Embedded replacement where the data cannot be had.")
     roles: Annotated[Annotated[Roles, Tag("text")] | Annotated[ImageRoles, Tag("images")], Discriminator(_kind)]
+    examples: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Training examples, where the training file's size does not tell (images)."
+    )
     files: dict[FileName, FileSpec]
 
     @property

@@ -1,0 +1,44 @@
+"""Checks of a plan against the registry, before anything is run: batches that the data cannot fill, and epsilons that
+the given steps cannot reach.
+
+Sizes are the registry's (a stand-in may be smaller; then training itself says so).
+"""
+
+from memorization import privacy
+from memorization.data.registry import DatasetSpec
+from memorization.errors import UserError
+from memorization.expansion import Plan
+from memorization.specs import ImageRunSpec, RunSpec, Trainable
+
+
+def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
+    """Raises UserError naming the figure, the key and what is possible."""
+    for (paper, key), figure in plan.figures.items():
+        for spec in {cell.run.run_id: cell.run for cell in figure.cells}.values():
+            where = f"workflow/papers/{paper}/figures.yaml: {key}"
+            examples = expected_examples(spec, datasets[spec.dataset])
+            if examples is None:
+                continue
+            if examples < spec.training.batch_size:
+                raise UserError(
+                    f"{where}: training.batch_size {spec.training.batch_size}: the data have {examples} examples; "
+                    f"lower it or raise the fraction (now {fraction(spec):g})"
+                )
+            if spec.privacy is not None:
+                privacy.check(spec, examples, where)
+
+
+def fraction(spec: Trainable) -> float:
+    """The share of the training data that is used."""
+    part = getattr(spec, "corpus", None) or getattr(spec, "data", None)
+    return part.fraction
+
+
+def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
+    """Training records by the registry: windows of a text (without canaries), or images; None where it is silent."""
+    if isinstance(spec, RunSpec):
+        size = dataset.files[dataset.roles.train].bytes if dataset.kind == "text" else None
+        return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
+    if isinstance(spec, ImageRunSpec) and dataset.examples is not None:
+        return int(dataset.examples * spec.data.fraction)
+    return None
