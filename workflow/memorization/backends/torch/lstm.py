@@ -66,7 +66,7 @@ def project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def input_table(weights: Parameters) -> Tensor:
-    """[R, V, 4H]: what the first layer's gates take from each character, E W_ih' + b, or W_ih' + b for one-hot input."""
+    """[R, V, 4H]: what the first layer's gates take from each character: E W_ih' + b, for one-hot input W_ih' + b."""
     weight, bias = weights["lstm.weight_ih_l0"], weights["lstm.bias_ih_l0"]
     if "embedding.weight" in weights:
         return project(weights["embedding.weight"], weight, bias)
