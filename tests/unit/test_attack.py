@@ -5,9 +5,10 @@ import pytest
 
 from memorization import contracts
 from memorization.attack import TABLES, attack
-from memorization.backends.controls import MarkovModel, OracleModel
+from memorization.backends.controls import MarkovModel, OracleModel, table_model
 from memorization.canaries import CanaryFormat
 from memorization.errors import UserError
+from memorization.search import exact_rank, fill_costs
 from memorization.specs import AttackSpec
 from memorization.vocabulary import Vocabulary
 
@@ -31,7 +32,7 @@ def tables(models):
 def test_every_table_keeps_its_contract(tables, tmp_path):
     assert set(tables) == set(TABLES)
     for name, frame in tables.items():
-        assert len(frame)
+        assert len(frame) or name == "audit"
         contracts.write(name, frame, tmp_path)
         assert len(contracts.read(name, tmp_path)) == len(frame)
 
@@ -76,6 +77,60 @@ def test_a_replicates_rows_do_not_depend_on_the_others(models, tables):
     alone = attack(models[:1], FMT, FILLS[:1], spec, seed=3)["exposure"].drop(columns="seconds")
     together = tables["exposure"].query("replicate == 0").drop(columns="seconds")
     assert alone.equals(together.reset_index(drop=True))
+
+
+MANY = np.array([[2, 8, 1, 2], [0, 0, 0, 7], [9, 9, 9, 9], [1, 2, 3, 4], [4, 4, 4, 4], [5, 0, 5, 0]])
+
+
+def test_every_canary_is_measured_but_only_the_first_walked_and_searched(models):
+    spec = AttackSpec(references=300, controls=5, bootstrap=10, top=3)
+    tables = attack(models[1:], FMT, MANY[None], spec, seed=3)
+    canaries = tables["exposure"].query("kind == 'inserted'")
+    assert canaries.query("method == 'sampled'")["fill"].tolist() == [FMT.fill_text(f) for f in MANY]
+    assert canaries.query("method == 'skew_normal'")["index"].tolist() == list(range(6))
+    assert canaries.query("index > 0")["method"].unique().tolist() == ["sampled", "skew_normal"]
+    assert set(canaries.query("index == 0")["method"]) == {"exact", "importance", "sampled", "skew_normal"}
+    costs = fill_costs(models[1], FMT.tokens(VOCABULARY), MANY)[1]
+    assert canaries.query("method == 'sampled'")["cost_bits"].tolist() == pytest.approx(costs.tolist())
+    assert tables["extraction"]["fill"].unique().tolist() == ["2812"]
+    assert tables["audit"].empty
+    assert not set(tables["exposure"].query("kind == 'control'")["fill"]) & set(canaries["fill"])
+
+
+def test_canaries_rank_among_all_fills_where_the_references_are_all_others(models):
+    spec = AttackSpec(references=10_000, controls=3, bootstrap=0, extraction=())
+    rows = attack(models[1:], FMT, MANY[None], spec, seed=3)["exposure"].query("method == 'sampled'")
+    assert rows["references"].unique().tolist() == [10_000 - len(MANY)]
+    for row in rows.to_dict("records"):
+        true = exact_rank(models[1], FMT.tokens(VOCABULARY), FMT.parse_fill(row["fill"]), max_steps=10**6)
+        assert row["rank"] == pytest.approx(true.rank)
+
+
+def test_what_the_coin_left_out_is_of_another_kind_and_the_audit_guesses_it():
+    """A model that knows the included canaries and no other: every guess is right."""
+    inside, outside = ["0123", "1123", "2123", "3123"], ["0777", "1777", "2777", "3777"]
+    probabilities = np.full(len(VOCABULARY), 1e-3)
+    probabilities[VOCABULARY.encode("0123456789")] = [0.1, 0.2, 0.2, 0.2, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
+    model = table_model(VOCABULARY, np.tile(probabilities / probabilities.sum(), (len(VOCABULARY), 1)))
+    fills = np.array([FMT.parse_fill(f) for pair in zip(inside, outside, strict=True) for f in pair])
+    coins = np.array([True, False] * 4)
+    spec = AttackSpec(references=300, controls=0, bootstrap=0, extraction=())
+    tables = attack([model, model], FMT, np.stack([fills, fills]), spec, 0, np.stack([coins, ~coins]), delta=1e-4)
+    first = tables["exposure"].query("replicate == 0 and method == 'sampled'")
+    assert first["kind"].tolist() == ["inserted", "excluded"] * 4
+    assert set(tables["exposure"].query("replicate == 1 and index == 0")["kind"]) == {"excluded"}
+    audit = tables["audit"]
+    assert (audit["delta"] == 1e-4).all()
+    assert audit.query("replicate == 0")["guesses"].tolist() == [8, 4, 2, 1]
+    assert (audit["canaries"] == 8).all()
+    assert (audit["included"] == 4).all()
+    assert (audit.query("replicate == 0")["correct"] == audit.query("replicate == 0")["guesses"]).all()
+    assert (audit.query("replicate == 1")["correct"] == 0).all()
+    bounds = audit.set_index(["replicate", "guesses"])["epsilon_low"]
+    assert bounds[0, 8] > 0
+    assert bounds[1, 8] == 0
+    # All rows of a model hold together at 95 %.
+    assert 4 * (1 - audit["confidence"]).max() == pytest.approx(0.05)
 
 
 def test_tables_that_were_not_asked_for_are_empty_but_keep_their_contract(models, tmp_path):

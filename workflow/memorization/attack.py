@@ -19,25 +19,38 @@ from memorization.streams import stream
 
 log = logging.getLogger(__name__)
 
-TABLES = ("exposure", "extraction", "top", "histogram", "fit")
+TABLES = ("exposure", "extraction", "top", "histogram", "fit", "audit")
+GUESSED = (1, 1 / 2, 1 / 4, 1 / 8)
+"""Shares of the canaries that a one-run audit guesses. Many prove more where nearly all is memorised, few where little
+is; each row's confidence is such that all of a model's rows hold together at 95 % (Bonferroni): the best one may be
+taken.
+"""
 _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "object"}
 
 
 def attack(
-    models: Sequence[LanguageModel], fmt: CanaryFormat, fills: np.ndarray, spec: AttackSpec, seed: int
+    models: Sequence[LanguageModel],
+    fmt: CanaryFormat,
+    fills: np.ndarray,
+    spec: AttackSpec,
+    seed: int,
+    included: np.ndarray | None = None,
+    delta: float = 1e-5,
 ) -> dict[str, pd.DataFrame]:
-    """Attack one model per replicate; int[replicates, L] `fills` are the inserted canaries.
+    """Attack one model per replicate; `fills` are its canaries, int[replicates, L] or int[replicates, count, L].
 
-    Returns the tables exposure, extraction, top, histogram and fit by contract, empty where the spec does not ask for
-    them. Controls and references come from the replicate's own streams of `seed` and are never the inserted fill, so a
-    replicate's rows do not depend on the others.
+    Where a fair coin decided on each canary, bool[replicates, count] `included` says how it fell; `audit` then has
+    empirical lower bounds on epsilon at `delta`. Only the first canary of a model gets an exact rank and is searched.
+    Returns the tables by contract, empty where they are not asked for. Controls and references come from the
+    replicate's own streams of `seed` and are never one of its canaries; its rows do not depend on other replicates.
     """
     if len(fills) != len(models):
         raise UserError(f"attack: {len(models)} models but {len(fills)} canaries; give one inserted fill per replicate")
+    coins = [None] * len(models) if included is None else included
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     began = time.perf_counter()
-    for replicate, (model, fill) in enumerate(zip(models, fills, strict=True)):
-        for name, frame in _attack_one(model, fmt, fill, spec, seed, replicate).items():
+    for replicate, (model, own, coin) in enumerate(zip(models, fills, coins, strict=True)):
+        for name, frame in _attack_one(model, fmt, np.atleast_2d(own), coin, spec, seed, replicate, delta).items():
             if len(frame):
                 parts[name].append(frame.assign(replicate=replicate))
         elapsed, done = time.perf_counter() - began, replicate + 1
@@ -55,27 +68,37 @@ def _table(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _attack_one(
-    model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, spec: AttackSpec, seed: int, replicate: int
+    model: LanguageModel,
+    fmt: CanaryFormat,
+    fills: np.ndarray,
+    included: np.ndarray | None,
+    spec: AttackSpec,
+    seed: int,
+    replicate: int,
+    delta: float,
 ) -> dict[str, pd.DataFrame]:
     """One replicate's rows, `replicate` not yet set."""
     measured = measure_in_detail(
         model,
         fmt,
-        fill,
-        fmt.sample(stream(seed, replicate, "controls"), spec.controls, exclude=fill),
-        fmt.sample(stream(seed, replicate, "references"), spec.references, exclude=fill),
+        fills,
+        fmt.sample(stream(seed, replicate, "controls"), spec.controls, exclude=fills),
+        fmt.sample(stream(seed, replicate, "references"), spec.references, exclude=fills),
         exact_steps=spec.exact_steps,
         bootstrap=spec.bootstrap,
         rng=stream(seed, replicate, "attack"),
+        included=included,
     )
     tokens = fmt.tokens(model.vocabulary)
     searches = [_search(name, model, tokens, spec, stream(seed, replicate, name)) for name in spec.extraction]
+    cost = float(measured.canary_costs[0])
     return {
         "exposure": measured.rows,
-        "extraction": pd.DataFrame([_extraction_row(s, fmt, fill, measured.cost_bits) for s in searches]),
-        "top": _top(model, tokens, fmt, fill, spec, searches),
+        "extraction": pd.DataFrame([_extraction_row(s, fmt, fills[0], cost) for s in searches]),
+        "top": _top(model, tokens, fmt, fills, spec, searches),
         "histogram": _histogram(measured.reference_costs, spec.histogram_bins),
         "fit": _fit(measured, fmt),
+        "audit": pd.DataFrame() if included is None else _audit(measured.canary_costs, included, delta),
     }
 
 
@@ -122,7 +145,7 @@ def _top(
     model: LanguageModel,
     tokens: TokenFormat,
     fmt: CanaryFormat,
-    fill: np.ndarray,
+    fills: np.ndarray,
     spec: AttackSpec,
     searches: list[SearchResult],
 ) -> pd.DataFrame:
@@ -145,7 +168,7 @@ def _top(
                 "position": i + 1,
                 "fill": fmt.fill_text(one),
                 "cost_bits": float(cost),
-                "is_canary": bool(np.array_equal(one, fill)),
+                "is_canary": bool((fills == one).all(axis=1).any()),
             }
             for i, (one, cost) in enumerate(rows)
         ]
@@ -174,5 +197,28 @@ def _fit(measured: Measurement, fmt: CanaryFormat) -> pd.DataFrame:
                 "ks_p_bootstrap": fit.ks_p_bootstrap,
                 "space_bits": fmt.bits,
             }
+        ]
+    )
+
+
+def _audit(costs: np.ndarray, included: np.ndarray, delta: float) -> pd.DataFrame:
+    """Lower bounds on epsilon from guessing, by their costs, which of float64[m] canaries were included."""
+    from memorization.lower_bound import one_run_bound
+
+    counts = sorted({max(1, round(share * len(costs))) for share in GUESSED}, reverse=True)
+    confidence = 1 - 0.05 / len(counts)
+    bounds = [one_run_bound(-costs, included, count, delta, confidence) for count in counts]
+    return pd.DataFrame(
+        [
+            {
+                "canaries": len(costs),
+                "included": int(np.count_nonzero(included)),
+                "guesses": int(bound.guesses),
+                "correct": int(bound.correct),
+                "delta": delta,
+                "confidence": confidence,
+                "epsilon_low": float(bound.epsilon_low),
+            }
+            for bound in bounds
         ]
     )

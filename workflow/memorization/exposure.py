@@ -79,8 +79,14 @@ def skew_normal(cost: float, fit: SkewNormalFit, space_bits: float) -> Exposure:
 
     It may exceed log2|R|; `extrapolated` is set there and beyond log2 of the number of references.
     """
-    bits = float(tail_bits(cost, fit)[0])
-    return Exposure(bits, *tail_interval(cost, fit), bits > min(space_bits, log2(fit.references)))
+    return _skew_normals(np.array([cost]), fit, space_bits)[0]
+
+
+def _skew_normals(costs: np.ndarray, fit: SkewNormalFit, space_bits: float) -> list[Exposure]:
+    """As `skew_normal`, of float64[n] costs."""
+    limit = min(space_bits, log2(fit.references))
+    bits, (low, high) = tail_bits(costs, fit), tail_interval(costs, fit)
+    return [Exposure(*e, e[0] > limit) for e in np.stack([bits, low, high], axis=1).tolist()]
 
 
 def decide(plan: Plan, exact_steps: int) -> str:
@@ -101,10 +107,13 @@ def decide(plan: Plan, exact_steps: int) -> str:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The rows of exposure.csv without `replicate`, and what they were computed from."""
+    """The rows of exposure.csv without `replicate`, and what they were computed from.
+
+    canary_costs  float64[m], bits of each canary, as cost_bits of its rows
+    """
 
     rows: pd.DataFrame
-    cost_bits: float
+    canary_costs: np.ndarray
     prefix_cost_bits: float
     reference_costs: np.ndarray
     fit: SkewNormalFit
@@ -145,7 +154,7 @@ def measure(
 def measure_in_detail(
     model: LanguageModel,
     fmt: CanaryFormat,
-    fill: np.ndarray,
+    fills: np.ndarray,
     controls: np.ndarray,
     references: np.ndarray,
     *,
@@ -153,40 +162,52 @@ def measure_in_detail(
     bootstrap: int = 0,
     rng: np.random.Generator,
     skew_normal_controls: bool = False,
+    included: np.ndarray | None = None,
 ) -> Measurement:
-    """As `measure`, with the reference costs and the fit."""
+    """As `measure`, for one or more canaries, with the costs and the fit.
+
+    fills int[L] or int[m, L]: the first gets every method, the others sampled and skew_normal, against the same
+    references, which hold none of them. With bool[m] `included` those that were left out are of kind "excluded".
+    """
     tree = Tree.plant(model, fmt.tokens(model.vocabulary))
-    controls = np.asarray(controls, dtype=np.int64).reshape(-1, len(fmt.holes))
+    fills, controls = (np.asarray(f, dtype=np.int64).reshape(-1, len(fmt.holes)) for f in (fills, controls))
+    kinds = ["excluded" if included is not None and not included[i] else "inserted" for i in range(len(fills))]
     began = time.perf_counter()
-    costs, steps = score(tree, np.concatenate([np.atleast_2d(fill), controls, references]))
-    own, control_costs, reference_costs = costs[0], *np.split(costs[1:], [len(controls)])
+    costs, steps = score(tree, np.concatenate([fills, controls, references]))
+    own, control_costs, reference_costs = np.split(costs, [len(fills), len(fills) + len(controls)])
     table = _Rows(fmt, tree, len(references), steps + 1, time.perf_counter() - began)
-    planned = nan
+    # A canary's rank counts the other canaries only where the references are all fills but the canaries.
+    complete = len(references) + len(fills) >= tree.size
+    planned = np.full(len(fills), nan)
     if exact_steps:
-        planned = _exact_rows(table, tree, fill, exact_steps, rng)
-    table.estimate("inserted", 0, "sampled", fill, own, sampled(own, reference_costs, tree.space_bits), planned)
+        planned[0] = _exact_rows(table, tree, fills[0], kinds[0], exact_steps, rng)
+    for i, (kind, fill, cost) in enumerate(zip(kinds, fills, own, strict=True)):
+        others = np.append(reference_costs, np.delete(own, i)) if complete else reference_costs
+        table.estimate(kind, i, "sampled", fill, cost, sampled(cost, others, tree.space_bits), planned[i])
     began = time.perf_counter()
     fit = fit_skew_normal(reference_costs, bootstrap=bootstrap, rng=rng)
     table.seconds += time.perf_counter() - began
-    table.estimate("inserted", 0, "skew_normal", fill, own, skew_normal(own, fit, tree.space_bits), planned)
-    complete = len(references) + 1 >= tree.size
+    fitted = _skew_normals(own, fit, tree.space_bits)
+    for i, (kind, fill, cost) in enumerate(zip(kinds, fills, own, strict=True)):
+        table.estimate(kind, i, "skew_normal", fill, cost, fitted[i], planned[i])
     for i, (control, cost) in enumerate(zip(controls, control_costs, strict=True)):
-        # A control may be among the references; it must not count twice. Where the references are all fills but the
-        # inserted one, the inserted one completes the space.
+        # A control may be among the references; it must not count twice.
         others = reference_costs[(references != control).any(axis=1)]
         others = np.append(others, own) if complete else others
         table.estimate("control", i, "sampled", control, cost, sampled(cost, others, tree.space_bits))
         if skew_normal_controls:
             table.estimate("control", i, "skew_normal", control, cost, skew_normal(cost, fit, tree.space_bits))
-    return Measurement(table.frame(), float(own), tree.prefix_cost_bits, reference_costs, fit)
+    return Measurement(table.frame(), own, tree.prefix_cost_bits, reference_costs, fit)
 
 
-def _exact_rows(table: "_Rows", tree: Tree, fill: np.ndarray, exact_steps: int, rng: np.random.Generator) -> float:
+def _exact_rows(
+    table: "_Rows", tree: Tree, fill: np.ndarray, kind: str, exact_steps: int, rng: np.random.Generator
+) -> float:
     """Plan, then walk where the budget allows it; returns the planned number of steps."""
     plan = plan_in(tree, fill, rng)
     if decide(plan, exact_steps) == "walk":
-        table.exact(fill, rank_in(tree, fill, max_steps=exact_steps), plan.pruned_steps.value)
-    table.importance(fill, plan)
+        table.exact(kind, fill, rank_in(tree, fill, max_steps=exact_steps), plan.pruned_steps.value)
+    table.importance(kind, fill, plan)
     return plan.pruned_steps.value
 
 
@@ -198,10 +219,10 @@ class _Rows:
         self.seconds = seconds
         self._rows: list[dict] = []
 
-    def _add(self, fill: np.ndarray, **row) -> None:
+    def _add(self, kind: str, fill: np.ndarray, **row) -> None:
         self._rows.append(
             {
-                "kind": "inserted",
+                "kind": kind,
                 "index": 0,
                 "algorithm": "",
                 "fill": self._fmt.fill_text(fill),
@@ -223,8 +244,9 @@ class _Rows:
     ) -> None:
         size = float(self._tree.size)
         self._add(
+            kind,
             fill,
-            **{"kind": kind, "index": index, "method": method, "cost_bits": float(cost)},
+            **{"index": index, "method": method, "cost_bits": float(cost)},
             **{"rank": e.share * size, "rank_low": e.share_low * size, "rank_high": e.share_high * size},
             **{"exposure_bits": e.bits, "exposure_low_bits": e.low_bits, "exposure_high_bits": e.high_bits},
             **{
@@ -235,9 +257,10 @@ class _Rows:
             **{"model_steps": self._steps, "seconds": self.seconds},
         )
 
-    def exact(self, fill: np.ndarray, rank: Rank, planned: float) -> None:
+    def exact(self, kind: str, fill: np.ndarray, rank: Rank, planned: float) -> None:
         low, high = rank.exposure_interval_bits
         self._add(
+            kind,
             fill,
             **{"method": "exact", "algorithm": rank.algorithm, "cost_bits": rank.cost_bits},
             **{"rank": rank.rank, "rank_low": float(rank.rank_low), "rank_high": float(rank.rank_high)},
@@ -246,10 +269,11 @@ class _Rows:
             **{"model_steps": rank.model_steps, "seconds": rank.seconds},
         )
 
-    def importance(self, fill: np.ndarray, plan: Plan) -> None:
+    def importance(self, kind: str, fill: np.ndarray, plan: Plan) -> None:
         """`extrapolated`: too few likelier fills were drawn for the estimate; without any, rank 1 is only its least."""
         bits, low, high = plan.exposure_bits
         self._add(
+            kind,
             fill,
             **{"method": "importance", "cost_bits": plan.cost_bits, "rank": plan.rank.value},
             **{"rank_low": plan.rank.low, "rank_high": plan.rank.high},

@@ -188,16 +188,16 @@ def tail_bits(cost: float | np.ndarray, fit: SkewNormalFit) -> np.ndarray:
     return np.maximum(-log_cdf(cost, *fit.parameters) / LN2, 0.0)
 
 
-def tail_interval(cost: float, fit: SkewNormalFit) -> tuple[float, float]:
-    """95 % bootstrap interval in bits of `tail_bits`; NaN without refits.
+def tail_interval(cost: float | np.ndarray, fit: SkewNormalFit) -> tuple[np.ndarray, np.ndarray]:
+    """95 % bootstrap intervals in bits of `tail_bits`, (float64[n] low, float64[n] high); NaN without refits.
 
     The refits' spread around their mean, shrunk by sqrt(refit_size / references): the m-out-of-n bootstrap's rescaling.
     """
+    point = tail_bits(cost, fit)
     usable = fit.refits[fit.refits[:, 1] > 0] if len(fit.refits) else fit.refits
     if len(usable) < 2:
-        return nan, nan
-    values = np.array([-log_cdf(cost, a, m, w)[0] for m, w, a in usable]) / LN2
+        return np.full(len(point), nan), np.full(len(point), nan)
+    values = np.array([-log_cdf(cost, a, m, w) for m, w, a in usable]) / LN2
     shrink = np.sqrt(fit.refit_size / fit.references)
-    point = float(tail_bits(cost, fit)[0])
-    low, high = point + shrink * (np.quantile(values, [0.025, 0.975]) - values.mean())
-    return max(float(low), 0.0), float(high)
+    low, high = point + shrink * (np.quantile(values, [0.025, 0.975], axis=0) - values.mean(axis=0))
+    return np.maximum(low, 0.0), high
