@@ -95,8 +95,24 @@ class Group(Protocol):
         ...
 
 
+class ImageClassifier(Protocol):
+    """One trained image classifier (one replicate), as seen by scoring."""
+
+    def losses(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """float64[n]: cross-entropy in nats (natural logarithm), and bool[n]: the most likely class is the label.
+
+        images  float32[n, 28, 28] in [0, 1]
+        labels  int64[n]
+        """
+        ...
+
+
 class Backend(Protocol):
-    """What `backends.load(name)` returns: a module (or object) with these functions."""
+    """What `backends.load(name)` returns: a module (or object) with these functions.
+
+    For image classifiers both take an ImageRunSpec; instead of `corpora` train is given ImageData, and load returns
+    ImageClassifiers.
+    """
 
     def train(self, spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto") -> None:
         """Train all replicates of `spec` together; write model.npz, curves.csv, measures.csv into `run_dir`."""

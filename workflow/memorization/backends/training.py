@@ -18,7 +18,7 @@ from memorization.backends import checkpoint
 from memorization.backends.base import Group
 from memorization.backends.observer import Observer
 from memorization.progress import Progress
-from memorization.specs import Trainable
+from memorization.specs import RunSpec, Trainable
 
 CHECKPOINT_S = 60.0
 """Least time between two checkpoints: fast epochs do not wait for the disk."""
@@ -55,6 +55,8 @@ class Trainer:
         self.spec, self.run_dir, self.key, self.observer = spec, Path(run_dir), key, observer
         self.groups = list(groups)
         self.unit = self.groups[0].unit
+        # Images have no validation set. Their test loss is shown and watched for divergence; it decides nothing.
+        self.watched = "validation" if isinstance(spec, RunSpec) else "test"
         self.batches = self.groups[0].batches
         self.total_steps = max(1, round(spec.training.epochs * self.batches))
         self.epoch = self.step = 0
@@ -143,17 +145,20 @@ class Trainer:
                         "wall_s": time.monotonic() - self._clock,
                     }
                 )
+                self._warn_if_diverged(member, self.curves[-1][f"{self.watched}_loss_nats"])
                 if self.epoch:
                     self._compare(group, member, float(validation["loss_nats"][row]))
         rows = self.curves[-sum(len(group.members) for group in self.groups) :]
-        mean = float(np.mean([row["validation_loss_nats"] for row in rows]))
-        self.progress.advance(0, note=f"epoch {self.step / self.batches:.4g}, validation {mean:.3f} {self.unit}")
+        mean = float(np.mean([row[f"{self.watched}_loss_nats"] for row in rows]))
+        self.progress.advance(0, note=f"epoch {self.step / self.batches:.4g}, {self.watched} {mean:.3f} {self.unit}")
+
+    def _warn_if_diverged(self, member: int, loss: float) -> None:
+        if self.epoch and not math.isfinite(loss):
+            log.warning(
+                "replicate %d: %s loss is %s after epoch %d: training diverged", member, self.watched, loss, self.epoch
+            )
 
     def _compare(self, group: Group, member: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            log.warning(
-                "replicate %d: validation loss is %s after epoch %d: training diverged", member, loss, self.epoch
-            )
         if member in self.best and not self.best[member].beaten_by(loss):
             return
         keep = self.spec.training.keep == "best_validation"
