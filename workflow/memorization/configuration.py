@@ -37,9 +37,9 @@ class Config(Strict):
     """config/config.yaml, one field per key."""
 
     scale: Literal["smoke", "reduced", "paper"] = Field("reduced", description="A file of config/scales/.")
-    papers: Names = Field(("secret_sharer",), description="Folders of workflow/papers/.")
+    papers: Names = Field(("secret_sharer", "tensorflow_privacy", "beyond"), description="Folders of workflow/papers/.")
     figures: Names = Field((), description="Only these figure keys; empty: all.")
-    backends: Names = Field(("torch",), description="Back ends that train.")
+    backends: Names = Field(("torch", "tf"), description="Back ends that train.")
     data: DataConfig = DataConfig()
     tables: Literal["run", "published"] = Field("run", description="Draw from own runs or from committed tables.")
     software: Literal["uv", "ambient"] = Field("uv", description="Build envs/ with uv, or use python as found.")
