@@ -116,7 +116,7 @@ def test_one_block_of_replicates_gives_the_same_training_up_to_rounding(tmp_path
     """The path that a GPU takes, on a CPU: all replicates in one group, one of them stopping early."""
     spec = make_spec(3, epochs=4.0, optimizer="adam", patience=1, learning_rate=0.03, dropout=0.2)
     apart, apart_curves = train(spec, tmp_path / "apart")
-    monkeypatch.setattr("memorization.backends.torch.blocks", lambda count, device: [list(range(count))])
+    monkeypatch.setattr("memorization.backends.torch.blocks", lambda count, device, private=False: [list(range(count))])
     together, together_curves = train(spec, tmp_path / "together")
     stopped = apart_curves.groupby("replicate")["step"].max()
     assert stopped.nunique() > 1, "one replicate must stop before another for this test to mean anything"

@@ -173,7 +173,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_last_checkpoint(spec, whole
 
 def test_a_one_block_group_resumes_after_a_replicate_stopped(spec, tmp_path, monkeypatch):
     """The GPU's arrangement: a checkpoint holds fewer replicates than the run began with."""
-    monkeypatch.setattr("memorization.backends.torch.blocks", lambda count, device: [list(range(count))])
+    monkeypatch.setattr("memorization.backends.torch.blocks", lambda count, device, private=False: [list(range(count))])
     train(spec, tmp_path / "whole")
     counts, original = [], training.Trainer._run_epoch
 

@@ -1,6 +1,7 @@
 """The PyTorch back end: `train` and `load` as in `backends.base.Backend`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,11 +10,12 @@ from memorization import weights as weight_files
 from memorization.backends import checkpoint
 from memorization.backends.observer import Observer
 from memorization.backends.torch.group import Group, blocks
+from memorization.backends.torch.images import load_images, train_images
 from memorization.backends.torch.model import TorchLanguageModel
 from memorization.backends.training import Trainer
 from memorization.data.corpora import TrainingCorpus, training_data
 from memorization.errors import UserError
-from memorization.specs import RunSpec
+from memorization.specs import ImageRunSpec, RunSpec
 from memorization.vocabulary import Vocabulary
 
 __all__ = ["TorchLanguageModel", "load", "train"]
@@ -37,15 +39,34 @@ def choose_device(name: str) -> torch.device:
 def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, device: str = "auto") -> None:
     """Train all replicates of `spec` together; write model.npz, curves.csv and measures.csv into `run_dir`.
 
-    Interrupted, it continues from run_dir/checkpoint.pkl. Raises UserError: a device that is not there, too little
-    text, or a full disk (the last checkpoint stays usable).
+    Interrupted, it continues from run_dir/checkpoint.pkl. With `spec.privacy` training is private, under the mechanism
+    of run_dir/privacy.csv. Raises UserError: a device that is not there, too little text, no privacy.csv, or a full
+    disk (the last checkpoint stays usable).
     """
+    if isinstance(spec, ImageRunSpec):
+        return train_images(spec, corpora, run_dir, choose_device(device))
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
     place = choose_device(device)
-    groups = [Group(spec, block, [corpora[k] for k in block], place) for block in blocks(len(corpora), place)]
-    key = checkpoint.fingerprint(spec, training_data(corpora), f"torch {torch.__version__} {place.type}")
+    make, platform = Group, f"torch {torch.__version__} {place.type}"
+    if spec.privacy is not None:
+        make, about = _private_groups(run_dir)
+        platform += about
+    members = blocks(len(corpora), place, private=spec.privacy is not None)
+    groups = [make(spec, block, [corpora[k] for k in block], place) for block in members]
+    key = checkpoint.fingerprint(spec, training_data(corpora), platform)
     Trainer(spec, groups, run_dir, key, Observer(spec, corpora)).train()
+
+
+def _private_groups(run_dir: Path) -> tuple[Callable[..., Group], str]:
+    """What makes private groups under the run's privacy.csv, and what a checkpoint must agree on with it."""
+    import opacus
+
+    from memorization import privacy_file
+    from memorization.backends.torch.private_group import PrivateGroup
+
+    mechanism = privacy_file.read(run_dir)
+    return partial(PrivateGroup, mechanism=mechanism), f" opacus {opacus.__version__} {mechanism}"
 
 
 def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "auto") -> list[TorchLanguageModel]:
@@ -54,6 +75,8 @@ def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "au
     Raises UserError if model.npz is missing or does not fit.
     """
     place = choose_device(device)
+    if isinstance(spec, ImageRunSpec):
+        return load_images(run_dir, spec, place)
     stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
     return [
         TorchLanguageModel({name: torch.from_numpy(a[k]).to(place) for name, a in stacked.items()}, vocabulary)

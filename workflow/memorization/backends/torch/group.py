@@ -25,10 +25,14 @@ EVALUATION_WINDOWS = 128
 """Held-out windows per call."""
 
 
-def blocks(replicates: int, device: torch.device) -> list[list[int]]:
-    """Which replicates share a group: all on a GPU, none on a CPU (see above)."""
+def blocks(replicates: int, device: torch.device, private: bool = False) -> list[list[int]]:
+    """Which replicates share a group: all on a GPU, none on a CPU (see above).
+
+    Private replicates are groups of their own on every device: Opacus' optimiser draws one noise tensor per parameter
+    from one generator, and each replicate's noise must come from its own stream.
+    """
     everyone = list(range(replicates))
-    return [everyone] if device.type == "cuda" else [[k] for k in everyone]
+    return [everyone] if device.type == "cuda" and not private else [[k] for k in everyone]
 
 
 def arrays(tree: Any) -> Any:
@@ -113,7 +117,10 @@ class Group:
             for name, array in weights.items()
         }
         self.parameters = [w for w in self.weights.values() if w.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, self.spec.training)
+        self.optimizer = self._make_optimizer()
+
+    def _make_optimizer(self) -> Any:
+        return make_optimizer(self.parameters, self.spec.training)
 
     @property
     def batches(self) -> int:
