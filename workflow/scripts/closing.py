@@ -24,7 +24,7 @@ def main(results: str, figures: str) -> None:
     console.print(f"{drawn} figures and tables: {figures}/   verdicts: {path}   report: report.html", soft_wrap=True)
     provenance = [p.read_text() for p in Path(results).glob("data/*/provenance.json")]
     if any('"is_standin": true' in text for text in provenance):
-        console.print("Trained on STAND-IN text: no data mirror and no network. Nothing here tests a paper's claim.")
+        console.print("Trained on STAND-IN data: no data mirror and no network. Nothing here tests a paper's claim.")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def footer_text(table: pd.DataFrame) -> str:
     trained = table[table["backend"] != "none"]
     if len(trained):
         sources = trained[["dataset", "data_source"]].drop_duplicates().itertuples(index=False)
-        data = ", ".join(f"{name} ({'STAND-IN TEXT' if origin == 'standin' else origin})" for name, origin in sources)
+        data = ", ".join(f"{name} ({'STAND-IN DATA' if origin == 'standin' else origin})" for name, origin in sources)
         models = trained.groupby(["backend", "run"])["replicates"].first().sum()
         backends = ", ".join(sorted(trained["backend"].unique()))
         words += [f"data: {data}", f"{int(models)} models", f"back end: {backends}"]
