@@ -32,7 +32,7 @@ from memorization.weights import layer_count
 
 @dataclass(frozen=True)
 class _Forward:
-    """What a layer's backward pass needs: inputs [1, T, B, I], states [1, T, B, H], gates [1, T, B, 4H] and the rest."""
+    """What a layer's backward pass needs: inputs [1, T, B, I], states [1, T, B, H], gates [1, T, B, 4H] and more."""
 
     inputs: Tensor
     hidden: Tensor
@@ -62,7 +62,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(ctx, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, layer: "LSTMLayer") -> Tensor:
         """[B, T, I] inputs -> states [B, T, H]."""
         made = _Forward.run(inputs, weight_ih, weight_hh, bias)
-        layer.last = (inputs.data_ptr(), made)
+        layer.last = (inputs.data_ptr(), made) if layer.training else None
         ctx.made = made
         ctx.save_for_backward(weight_ih, weight_hh)
         return made.hidden[0].transpose(0, 1).contiguous()
@@ -152,11 +152,9 @@ class CharacterLSTM(nn.Module):
         """From one replicate's arrays as in model.npz (weights.shapes), with an embedding."""
         vocabulary, embedding = weights["embedding.weight"].shape
         model = cls(vocabulary, weights["output.weight"].shape[1], layer_count(weights), embedding)
-        arrays = {name: torch.as_tensor(weights[name]) for name in ("embedding.weight", "output.weight", "output.bias")}
+        arrays = {name: array for name, array in weights.items() if not name.startswith("lstm.")}
         for k in range(layer_count(weights)):
-            arrays |= {
-                f"layers.{k}.{n}": torch.as_tensor(weights[f"lstm.{n}_l{k}"]) for n in ("weight_ih", "weight_hh")
-            }
-            arrays[f"layers.{k}.bias"] = torch.as_tensor(weights[f"lstm.bias_ih_l{k}"] + weights[f"lstm.bias_hh_l{k}"])
-        model.load_state_dict(arrays)
+            arrays |= {f"layers.{k}.{name}": weights[f"lstm.{name}_l{k}"] for name in ("weight_ih", "weight_hh")}
+            arrays[f"layers.{k}.bias"] = weights[f"lstm.bias_ih_l{k}"] + weights[f"lstm.bias_hh_l{k}"]
+        model.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
         return model
