@@ -14,6 +14,7 @@ from memorization.data.corpora import (
     canary_windows,
     leading_lines,
     read_texts,
+    split_lines,
     windows,
 )
 from memorization.data.planting import plant_lines, plant_windows
@@ -165,6 +166,12 @@ def test_leading_lines_cuts_at_a_line_end():
     assert leading_lines("ab\ncd\nef", 6) == "ab\ncd\n"
     assert leading_lines("ab\ncd\nef", 8) == "ab\ncd\nef"
     assert leading_lines("abcdef\n", 3) == ""
+
+
+def test_split_lines_knows_only_newlines():
+    assert split_lines("a\n\nb\u2028c\r\n") == ["a", "", "b\u2028c\r"]
+    assert split_lines("a\nb") == ["a", "b"]
+    assert split_lines("") == []
 
 
 def test_read_texts_keeps_every_character(directory, dataset):

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memorization import contracts
-from memorization.oddness import ORDER, oddness
+from memorization import oddness as module
+from memorization.oddness import ORDER, line_oddness, oddness
 
 LINES = [" the cat sat on the mat ", "a dog", "", "the cat ", "zzz", "the mat sat on the cat", "ab ab ab ab"]
 
@@ -36,7 +37,7 @@ def by_hand(lines, index, order):
 
 @given(st.lists(st.text("ab c", max_size=12), min_size=1, max_size=8))
 def test_losses_are_those_of_models_of_the_other_lines(lines):
-    frame = oddness(lines, [])
+    frame = line_oddness(lines, [])
     contracts.check("lines", frame)
     assert frame["characters"].tolist() == [len(line) for line in lines]
     for i in range(len(lines)):
@@ -45,7 +46,7 @@ def test_losses_are_those_of_models_of_the_other_lines(lines):
 
 
 def test_losses_of_words():
-    frame = oddness(LINES, [])
+    frame = line_oddness(LINES, [])
     for i in range(len(LINES)):
         assert frame["unigram_nats"][i] == pytest.approx(by_hand(LINES, i, 1), nan_ok=True)
         assert frame["fivegram_nats"][i] == pytest.approx(by_hand(LINES, i, 5), nan_ok=True)
@@ -57,12 +58,12 @@ def test_probabilities_sum_to_one():
     """A last line of one character: the same others, every possible character."""
     for order, column in ((1, "unigram_nats"), (5, "fivegram_nats")):
         others = ["abc", "bca ", "cc"]
-        total = sum(np.exp(-oddness([*others, c], [])[column].iloc[-1]) for c in "abc ")
+        total = sum(np.exp(-line_oddness([*others, c], [])[column].iloc[-1]) for c in "abc ")
         assert total == pytest.approx(1), order
 
 
 def test_shares_of_words():
-    frame = oddness(["the <unk> cat N 1980s <unk>", "", "the cat"], ["the dog <unk>", "N"])
+    frame = line_oddness(["the <unk> cat N 1980s <unk>", "", "the cat"], ["the dog <unk>", "N"])
     assert frame["words"].tolist() == [6, 0, 2]
     assert frame["unk_share"].tolist() == pytest.approx([2 / 6, np.nan, 0], nan_ok=True)
     assert frame["number_share"].tolist() == pytest.approx([2 / 6, np.nan, 0], nan_ok=True)
@@ -71,10 +72,19 @@ def test_shares_of_words():
 
 def test_a_repeated_line_vouches_for_its_twin_but_not_for_itself():
     common = ["the market rose today", "the market fell today", "the market was closed today"]
-    once = oddness([*common, "qx wvz jq"], [])["fivegram_nats"].iloc[-1]
-    twice = oddness([*common, "qx wvz jq", "qx wvz jq"], [])["fivegram_nats"].iloc[-1]
+    once = line_oddness([*common, "qx wvz jq"], [])["fivegram_nats"].iloc[-1]
+    twice = line_oddness([*common, "qx wvz jq", "qx wvz jq"], [])["fivegram_nats"].iloc[-1]
     assert once > np.log(10) > 1 > twice
 
 
+def test_few_lines_are_measured_by_counts_of_more(monkeypatch):
+    monkeypatch.setattr(module, "COUNTED", 5)
+    texts = {"train": "\n".join(LINES) + "\n", "test": "the cat\n"}
+    frame = oddness(texts, 2)
+    assert frame["index"].tolist() == [1, 2]
+    assert frame.equals(line_oddness(LINES[:5], ["the cat"])[:2])
+    assert oddness(texts, 100).equals(line_oddness(LINES, ["the cat"]))
+
+
 def test_no_line_at_all():
-    assert oddness([], ["a"]).empty
+    assert line_oddness([], ["a"]).empty

@@ -10,21 +10,33 @@ after h, h' is h without its first character, V distinct characters in all lines
 leaves P_{k-1}. Unigrams are k = 1, 5-grams k = 5. As in scoring.py the newline at a line's end is not predicted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from memorization import contracts
+from memorization.data.corpora import split_lines
 
 ORDER = 5
+COUNTED = 10_000
+"""Training lines that are counted at least, however few are asked for: a 5-gram of a few lines knows little."""
 UNKNOWN = "<unk>"
 """The Penn Treebank's mark of a word outside its 10,000."""
 NUMBER = "N"
 """The Penn Treebank's mark of a number."""
 
 
-def oddness(train_lines: Sequence[str], test_lines: Sequence[str]) -> pd.DataFrame:
+def oddness(texts: Mapping[str, str], examples: int) -> pd.DataFrame:
+    """One row for each of the leading `examples` lines of the whole text "train", numbered from 1 (contract `lines`).
+
+    The character models count these and, where they are few, further lines up to `COUNTED`.
+    """
+    train, test = split_lines(texts["train"]), split_lines(texts["test"])
+    return line_oddness(train[: max(examples, COUNTED)], test)[:examples]
+
+
+def line_oddness(train_lines: Sequence[str], test_lines: Sequence[str]) -> pd.DataFrame:
     """One row per training line, numbered from 1, by contract `lines`.
 
     Losses are nats per character under the character models of the other training lines; NaN for a line without

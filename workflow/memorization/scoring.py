@@ -7,7 +7,7 @@ these losses is not quite the training loss.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import log
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 from memorization import contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CONTEXT
-from memorization.data.corpora import leading_lines
+from memorization.data.corpora import leading_lines, split_lines
 from memorization.specs import ScoreSpec
 from memorization.vocabulary import Vocabulary
 
@@ -28,29 +28,22 @@ IDLE = 0.1
 logger = logging.getLogger(__name__)
 
 
-def split_lines(text: str) -> list[str]:
-    """The lines of `text` without their newlines. Only a newline ends a line, as for the model."""
-    lines = text.split("\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 def score_lines(
     models: Sequence[LanguageModel],
     vocabulary: Vocabulary,
-    train_text: str,
-    test_text: str,
+    texts: Mapping[str, str],
     spec: ScoreSpec,
     fraction: float,
 ) -> pd.DataFrame:
-    """Losses of leading lines of the whole training and test files, one row per model and line (contract `scores`).
+    """Losses of leading lines of the whole texts "train" and "test", one row per model and line (contract `scores`).
 
     `fraction` is corpus.fraction: its lines are marked `trained`. Lines without characters have no row.
     Raises UserError for characters outside the vocabulary.
     """
-    trained = len(split_lines(leading_lines(train_text, int(len(train_text) * fraction))))
+    trained = len(split_lines(leading_lines(texts["train"], int(len(texts["train"]) * fraction))))
     parts, ids = [], []
-    for split, text, count in (("train", train_text, spec.train_examples), ("test", test_text, spec.test_examples)):
-        lines = split_lines(text)[:count]
+    for split, count in (("train", spec.train_examples), ("test", spec.test_examples)):
+        lines = split_lines(texts[split])[:count]
         numbers = np.arange(1, len(lines) + 1)
         size = np.array([len(line) for line in lines], dtype=np.int64)
         own = pd.DataFrame({"split": split, "index": numbers, "size": size})

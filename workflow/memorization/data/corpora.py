@@ -93,6 +93,12 @@ def leading_lines(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[: text.rfind("\n", 0, characters) + 1]
 
 
+def split_lines(text: str) -> list[str]:
+    """The lines of `text` without their newlines. Only a newline ends a line, as for the model."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def build_corpora(
     spec: RunSpec, directory: Path, dataset: DatasetSpec, replicates: Sequence[int]
 ) -> list[TrainingCorpus]:
