@@ -13,6 +13,7 @@ from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat, TokenFormat
 from memorization.errors import UserError
 from memorization.exposure import Measurement, measure_in_detail
+from memorization.lower_bound import audit_rows
 from memorization.search import SearchResult, beam, brute_force, greedy, sampling, shortest_path
 from memorization.specs import AttackSpec
 from memorization.streams import stream
@@ -20,11 +21,6 @@ from memorization.streams import stream
 log = logging.getLogger(__name__)
 
 TABLES = ("exposure", "extraction", "top", "histogram", "fit", "audit")
-GUESSED = (1, 1 / 2, 1 / 4, 1 / 8)
-"""Shares of the canaries that a one-run audit guesses. Many prove more where nearly all is memorised, few where little
-is; each row's confidence is such that all of a model's rows hold together at 95 % (Bonferroni): the best one may be
-taken.
-"""
 _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "object"}
 
 
@@ -39,8 +35,9 @@ def attack(
 ) -> dict[str, pd.DataFrame]:
     """Attack one model per replicate; `fills` are its canaries, int[replicates, L] or int[replicates, count, L].
 
-    Where a fair coin decided on each canary, bool[replicates, count] `included` says how it fell; `audit` then has
-    empirical lower bounds on epsilon at `delta`. Only the first canary of a model gets an exact rank and is searched.
+    Where a fair coin decided on each canary, bool[replicates, count] `included` says how it fell; `audit` then has an
+    empirical lower bound on epsilon at `delta`, which is one where each canary is one record. Only the first canary of
+    a model gets an exact rank and is searched.
     Returns the tables by contract, empty where they are not asked for. Controls and references come from the
     replicate's own streams of `seed` and are never one of its canaries; its rows do not depend on other replicates.
     """
@@ -98,7 +95,9 @@ def _attack_one(
         "top": _top(model, tokens, fmt, fills, spec, searches),
         "histogram": _histogram(measured.reference_costs, spec.histogram_bins),
         "fit": _fit(measured, fmt),
-        "audit": pd.DataFrame() if included is None else _audit(measured.canary_costs, included, delta),
+        "audit": pd.DataFrame()
+        if included is None
+        else audit_rows(-measured.canary_costs[None], included[None], delta),
     }
 
 
@@ -197,28 +196,5 @@ def _fit(measured: Measurement, fmt: CanaryFormat) -> pd.DataFrame:
                 "ks_p_bootstrap": fit.ks_p_bootstrap,
                 "space_bits": fmt.bits,
             }
-        ]
-    )
-
-
-def _audit(costs: np.ndarray, included: np.ndarray, delta: float) -> pd.DataFrame:
-    """Lower bounds on epsilon from guessing, by their costs, which of float64[m] canaries were included."""
-    from memorization.lower_bound import one_run_bound
-
-    counts = sorted({max(1, round(share * len(costs))) for share in GUESSED}, reverse=True)
-    confidence = 1 - 0.05 / len(counts)
-    bounds = [one_run_bound(-costs, included, count, delta, confidence) for count in counts]
-    return pd.DataFrame(
-        [
-            {
-                "canaries": len(costs),
-                "included": int(np.count_nonzero(included)),
-                "guesses": int(bound.guesses),
-                "correct": int(bound.correct),
-                "delta": delta,
-                "confidence": confidence,
-                "epsilon_low": float(bound.epsilon_low),
-            }
-            for bound in bounds
         ]
     )
