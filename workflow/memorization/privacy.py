@@ -25,7 +25,7 @@ from memorization.specs import PrivacySpec, RunSpec, Trainable
 ORDERS = (*(1 + x / 10 for x in range(1, 100)), *map(float, range(12, 64)), 128.0, 256.0, 512.0, 1024.0)
 """Rényi orders that the RDP conventions minimise over: the published scripts' 1.1 .. 10.9 and 12 .. 63, and four high
 ones. Without the latter the classic epsilon cannot fall below ln(1/delta) / 62 (0.19 at delta 1e-5, 0.33 at 1e-9); they
-change no published value, whose best orders lie between 3.9 and 17. At tiny noise the lowest order, 1.1, decides the
+change no published value, whose best orders lie between 2.9 and 17. At tiny noise the lowest order, 1.1, decides the
 epsilon: a grid that began lower would give a smaller one. Hence both ends are stored with every epsilon."""
 
 CONVENTIONS = {"classic": "classic_rdp", "rdp": "rdp", "pld": "pld"}
