@@ -59,7 +59,7 @@ def test_table_carries_provenance_and_varied_keys(tmp_path):
     contracts.write("top", TOP, run / "attacks" / "def")
     record = {"data": {"dataset": "ptb", "source": "standin"}, "spec": {"replicates": 1}}
     (run / "run.json").write_text(json.dumps(record))
-    cell = {"backend": "torch", "run": "abc", "attack": "def", "varied": {"seed": 3}}
+    cell = {"backend": "torch", "run": "abc", "attack": "def", "score": None, "private": False, "varied": {"seed": 3}}
     table = tables.build("fig", "smoke", ["top"], [cell], str(tmp_path))
     assert set(table["data_source"]) == {"standin"}
     assert set(table["seed"]) == {3}

@@ -19,6 +19,9 @@ from memorization.streams import stream
 
 logger = logging.getLogger(__name__)
 
+AUDIT_DELTA = 1e-5
+"""delta of the empirical lower bound where training was not private."""
+
 DATASETS = ROOT / "config" / "datasets.yaml"
 
 
@@ -55,12 +58,16 @@ def train_spec(path: Path, backend: str, data: Path | None, directory: Path | No
 
 
 def attack_run(directory: Path, spec_path: Path, to: Path) -> None:
-    """Write the five tables of an attack on a finished run (workflow/schemas/files.yaml)."""
+    """Write the tables of an attack on a finished run (workflow/schemas/files.yaml)."""
     from memorization.attack import attack
 
     run = Run.open(directory)
     spec = validate(AttackSpec, read_yaml(spec_path), str(spec_path))
-    for name, frame in attack(run.models(), run.format, run.fills(), spec, run.spec.seed).items():
+    fills, included = (np.stack(part) for part in zip(*run.planted(), strict=True))
+    coin = run.spec.canary.inclusion == "coin"
+    delta = run.spec.privacy.delta if run.spec.privacy else AUDIT_DELTA
+    tables = attack(run.models(), run.format, fills, spec, run.spec.seed, included if coin else None, delta)
+    for name, frame in tables.items():
         contracts.write(name, frame, to)
 
 

@@ -54,6 +54,7 @@ class FigureSpec(Strict):
             "audit",
             "scores",
             "lines",
+            "digits",
             "static",
         ],
         ...,

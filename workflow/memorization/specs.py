@@ -69,6 +69,10 @@ class CanarySpec(Strict):
             parsed = CanaryFormat.parse(self.format)
             if self.fill is not None:
                 parsed.parse_fill(self.fill)
+            if self.count > parsed.size:
+                raise UserError(f"count {self.count}: the format has only {parsed.size} fills")
+            if self.inclusion == "coin" and (self.position != "window" or self.insertions != 1):
+                raise UserError("inclusion coin: needs position window and insertions 1: one canary, one record")
         except UserError as error:
             raise ValueError(str(error)) from None
         return self

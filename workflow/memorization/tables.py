@@ -7,14 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from memorization import contracts, toy_tree
+from memorization import contracts, published_epsilons, toy_tree
 
 RUN_SOURCES = ("curves", "measures", "privacy")
 """In the run's own folder; `scores` come from scoring, every other source but `static` from an attack."""
 
 SCORE_SOURCES = ("scores", "lines")
+DERIVED = {"digits": "scores"}
+"""Sources that are made of another source of all cells of a figure, whose own rows then stay out of the table."""
 
-STATIC = {"fig09_search_tree": toy_tree.rows}
+STATIC = {
+    "fig09_search_tree": toy_tree.rows,
+    "b7_epsilon_conventions": published_epsilons.b7_rows,
+    "b8_tutorial_privacy": published_epsilons.b8_rows,
+}
 """Figures that need no training: key -> function giving the rows of source `static`."""
 
 
@@ -27,13 +33,16 @@ def source_path(results: str, cell: dict[str, Any], source: str) -> Path:
 
 
 def sources_of(cell: dict[str, Any], sources: Sequence[str]) -> list[str]:
-    """Those of a figure's sources that a cell has: only private runs account, attacks and scores where asked for."""
+    """The files of a cell that a figure's sources come from: only private runs account, attacks and scores where asked
+    for.
+    """
     absent = set() if cell["private"] else {"privacy"}
     if cell["attack"] is None:
         absent |= set(sources) - {*RUN_SOURCES, *SCORE_SOURCES}
     if cell["score"] is None:
         absent |= set(SCORE_SOURCES)
-    return [source for source in sources if source != "static" and source not in absent]
+    wanted = dict.fromkeys(DERIVED.get(source, source) for source in sources)
+    return [source for source in wanted if source != "static" and source not in absent]
 
 
 def build(
@@ -49,6 +58,9 @@ def build(
     if "static" in sources:
         static = STATIC[figure]()
         frames.append(static.assign(source="static", backend="none", dataset="none", data_source="none"))
+    if "digits" in sources:
+        frames += _digits(cells, results)
+    own = [source for source in sources if source not in DERIVED]
     for cell in cells:
         run = source_path(results, cell, "curves")
         record = json.loads((run / "run.json").read_text())
@@ -61,7 +73,7 @@ def build(
             "data_source": record["data"]["source"],
             "replicates": record["spec"]["replicates"],
         }
-        for source in sources_of(cell, sources):
+        for source in sources_of(cell, own):
             rows = contracts.read(source, source_path(results, cell, source))
             frames.append(rows.assign(source=source, **about))
     filled = [f.dropna(axis=1, how="all") for f in frames if len(f)]
@@ -72,11 +84,31 @@ def build(
     return table[first + [c for c in table if c not in first]]
 
 
-TEXT = ("fill", "best_fill", "run", "node", "parent", "symbol")
+def _digits(cells: Sequence[dict[str, Any]], results: str) -> list[pd.DataFrame]:
+    """Source `digits` of each back end: its private against its normal classifiers."""
+    from memorization import digit_gallery, runs
+
+    frames = []
+    for backend in dict.fromkeys(cell["backend"] for cell in cells):
+        mine = [cell for cell in cells if cell["backend"] == backend]
+        scores = [
+            contracts.read("scores", source_path(results, cell, "scores")).assign(private=cell["private"])
+            for cell in mine
+        ]
+        run = source_path(results, mine[0], "curves")
+        spec, record = runs.read_spec(run / "spec.json"), json.loads((run / "run.json").read_text())
+        data = runs.training_material(spec, Path(results) / "data" / spec.dataset, runs.dataset_of(spec))
+        about = {"dataset": spec.dataset, "data_source": record["data"]["source"], "replicates": spec.replicates}
+        rows = digit_gallery.gallery(pd.concat(scores, ignore_index=True), data)
+        frames.append(rows.assign(source="digits", backend=backend, run=mine[0]["run"], **about))
+    return frames
+
+
+TEXT = ("fill", "best_fill", "run", "node", "parent", "symbol", "label", "pixels_hex")
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """A table written by `build`: fills and run ids stay text ("007" is not 7)."""
+    """A table written by `build`: fills, run ids and labels of images stay text ("007" is not 7)."""
     return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), low_memory=False)
 
 

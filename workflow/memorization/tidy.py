@@ -105,7 +105,8 @@ def known_ranks(exposure: pd.DataFrame) -> pd.DataFrame:
     drawn: then only the interval means something), importance_low, importance_high, planned (estimated steps of a
     pruned walk); skew_normal, extrapolated; space_bits.
     """
-    inserted = exposure[exposure["kind"] == "inserted"]
+    # Of several canaries in one model only the first is ranked by more than samples.
+    inserted = exposure[(exposure["kind"] == "inserted") & (exposure["index"] == 0)]
     frame = inserted[MODEL].drop_duplicates()
     bits = ["exposure_bits", "exposure_low_bits", "exposure_high_bits"]
     wanted = {

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from jinja2 import Template
-from memorization import environments, tables
+from memorization import environments, preflight, tables
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -25,7 +25,12 @@ PUBLISHED = PLAN.config.tables == "published"
 CODE = code_digest()
 
 if workflow.is_main_process:
-    units = work(PLAN, registry(ROOT / "config" / "datasets.yaml"))
+    DATASETS = registry(ROOT / "config" / "datasets.yaml")
+    try:
+        preflight.check(PLAN, DATASETS)
+    except UserError as error:
+        raise WorkflowError(str(error))
+    units = work(PLAN, DATASETS)
     attach(logger, Monitor(units, workflow.resource_settings.cores or 1), dry_run=lambda: workflow.dryrun)
 
 

@@ -92,7 +92,9 @@ class Trainer:
         seen: dict[int, bool] = {}
         train_losses: dict[int, float] = {}
         for group in self.groups:
-            seen |= self._train_group(group, batches)
+            # Where a coin leaves canaries out, replicates differ by a batch; steps are counted as the first's.
+            own = group.batches if batches == self.batches else min(batches, group.batches)
+            seen |= self._train_group(group, own)
             train_losses |= dict(zip(group.members, map(float, group.epoch_loss), strict=True))
         self.step += batches
         self._record(train_losses)
