@@ -95,7 +95,7 @@ def neighbour_distance(
     """float64[n]: Euclidean distance, in pixels of 0..1, from each of the images int64[n] `indices` to its k-th nearest
     other image of its class among float32[N, ...] `images` with int64[N] `labels`. Exact; NaN in a class of at most k.
     """
-    flat = images.reshape(len(images), -1).astype(np.float64)
+    flat = images.reshape(len(images), -1)
     indices = np.asarray(indices, dtype=np.int64)
     result = np.full(len(indices), np.nan)
     for label in np.unique(labels[indices]):
@@ -103,7 +103,7 @@ def neighbour_distance(
         asked = np.flatnonzero(labels[indices] == label)
         if len(members) <= k:
             continue
-        others = flat[members]
+        others = flat[members].astype(np.float64)
         lengths = np.einsum("ij,ij->i", others, others)
         for first in range(0, len(asked), CHUNK):
             rows = asked[first : first + CHUNK]
