@@ -1,6 +1,7 @@
 """Images: idx files, the stand-in digits, mini-batches, and the classifier's shapes and initial values."""
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 
 from memorization import image_models
 from memorization.data import standins
+from memorization.data.fetch import fetch
 from memorization.data.images import batches, build_images, count_examples
 from memorization.data.registry import ImageRoles, lookup
 from memorization.errors import UserError
 from memorization.specs import ImageModelSpec, ImageRunSpec
 from memorization.streams import stream
 
-MNIST = lookup("mnist", Path(__file__).parents[2] / "config" / "datasets.yaml")
+REGISTRY = Path(__file__).parents[2] / "config" / "datasets.yaml"
+MNIST = lookup("mnist", REGISTRY)
 
 
 def make_spec(**changes):
@@ -96,7 +99,7 @@ def test_missing_file_and_text_data_are_user_errors(folder):
     (folder / MNIST.roles.test_images).unlink()
     with pytest.raises(UserError, match=r"t10k-images.*cannot be read .*fetch it first"):
         build_images(make_spec(), folder, MNIST)
-    ptb = lookup("ptb", Path(__file__).parents[2] / "config" / "datasets.yaml")
+    ptb = lookup("ptb", REGISTRY)
     with pytest.raises(UserError, match="holds text, not images"):
         build_images(make_spec(data__dataset="ptb"), folder, ptb)
 
@@ -128,6 +131,18 @@ def test_standin_digits_are_read_like_mnist(tmp_path):
     # Every pixel of 8x8 became a block of 3x3.
     blocks = data.train[:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3)
     assert (blocks == blocks[:, :, :1, :, :1]).all()
+
+
+def test_offline_the_standin_takes_the_place_of_mnist(tmp_path):
+    text = re.sub(r"https?://[^/ ]+/(?=.*gz$)", "http://127.0.0.1:9/", REGISTRY.read_text(), flags=re.MULTILINE)
+    (tmp_path / "datasets.yaml").write_text(text)
+    folder, registry = tmp_path / "data", tmp_path / "datasets.yaml"
+    cache = tmp_path / "cache"
+    got = fetch("mnist", folder, registry_path=registry, on_missing="standin", mirror=None, cache=cache)
+    assert got.is_standin
+    assert set(got.files) == set(MNIST.files)
+    assert "8x8 digits bundled with scikit-learn" in got.note
+    assert len(build_images(make_spec(), folder, MNIST).train) == 1541
 
 
 def test_batches_of_shuffled_epochs():
