@@ -1,5 +1,6 @@
 """The user's configuration (config/config.yaml) and the reading of YAML with messages a user can act on."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -47,13 +48,18 @@ class Config(Strict):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in `path`. Raises UserError for a missing file, broken YAML, or anything but a mapping."""
+    """The mapping in `path`, JSON where it is named so (YAML reads JSON's 1e-09 as text).
+
+    Raises UserError for a missing file, broken YAML or JSON, or anything but a mapping.
+    """
     try:
-        loaded = yaml.safe_load(path.read_text())
+        loaded = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{_name(path)}: no such file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{_name(path)}: not valid YAML: " + " ".join(str(error).split())) from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{_name(path)}: not valid JSON: {error}") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{_name(path)}: expected keys and values, found {type(loaded).__name__}")
     return loaded
