@@ -113,7 +113,9 @@ def _run(options: argparse.Namespace) -> Any:
     if options.command == "attack":
         return audit.attack_run(options.run, options.spec, options.to)
     if options.command == "account":
-        return audit.account_run(options.spec, options.data, options.run)
+        from memorization.accounting_cli import account_run
+
+        return account_run(options.spec, options.data, options.run)
     if options.command == "examples":
         return audit.score_examples(options.run, options.data, options.spec, options.to)
     if options.command == "exposure":

@@ -71,14 +71,6 @@ def attack_run(directory: Path, spec_path: Path, to: Path) -> None:
         contracts.write(name, frame, to)
 
 
-def account_run(spec_path: Path, data: Path, directory: Path) -> None:
-    """Write directory/privacy.csv: the noise of a private training and its epsilon under every convention."""
-    from memorization import privacy
-
-    spec = runs.read_spec(spec_path)
-    contracts.write("privacy", privacy.account(spec, privacy.count_examples(spec, data)), directory)
-
-
 def score_examples(directory: Path, data: Path, spec_path: Path, to: Path) -> None:
     """Write scores.csv (and, of text, lines.csv): losses of single lines or images under every model of a run."""
     run = Run.open(directory)
