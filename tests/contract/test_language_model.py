@@ -20,9 +20,20 @@ def torch_model(layers):
     return TorchLanguageModel({n: torch.from_numpy(2 * a) for n, a in weights.items()}, VOCABULARY)
 
 
+def tf_model(layers, embedding=5):
+    pytest.importorskip("tensorflow")
+    from memorization.backends.tf.model import TFLanguageModel
+
+    weights = initial_weights(ModelSpec(layers=layers, units=9, embedding=embedding), V, np.random.default_rng(layers))
+    return TFLanguageModel({name: 2 * array for name, array in weights.items()}, VOCABULARY)
+
+
 MODELS = {
     "torch-1": lambda: torch_model(1),
     "torch-2": lambda: torch_model(2),
+    "tf-1": lambda: tf_model(1),
+    "tf-2": lambda: tf_model(2),
+    "tf-one-hot": lambda: tf_model(2, embedding=None),
     "uniform": lambda: UniformModel(VOCABULARY),
     "oracle": lambda: OracleModel(VOCABULARY, "abc fed"),
     "markov": lambda: MarkovModel(VOCABULARY, seed=0, order=2),

@@ -1,19 +1,36 @@
-"""The test modules that need a back end, run in that back end's environment (here they are skipped)."""
+"""The test modules that need a back end, run in that back end's environment (in the driver's they are skipped)."""
+
+import re
+
+import pytest
 
 from conftest import ROOT, run
+from memorization import environments
 
-NEEDS_TORCH = 'importorskip("torch")'
+LIBRARIES = {"torch": "torch", "tf": "tensorflow"}
+"""Back end -> the module that its tests ask for with pytest.importorskip."""
+
+FEWEST = {"torch": 5, "tf": 4}
+"""Test modules that need it, at least: a search that found none would prove nothing."""
 
 
-def test_modules_that_need_torch_pass_in_its_environment(torch_environment):
-    tests = ROOT / "tests"
-    modules = [
-        p for p in sorted(tests.rglob("test_*.py")) if NEEDS_TORCH in p.read_text() and p.name != "test_backends.py"
-    ]
-    assert len(modules) >= 5
-    command = [str(torch_environment), "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, modules)]
-    ended = run(command, ROOT, timeout=1200, OMP_NUM_THREADS="1")
+def needs(path, backend):
+    return f'importorskip("{LIBRARIES[backend]}")' in path.read_text()
+
+
+@pytest.mark.parametrize("backend", LIBRARIES)
+def test_modules_that_need_a_back_end_pass_in_its_environment(backend):
+    """In a module for several back ends what another library would need is skipped, and nothing else."""
+    environments.build(backend, root=ROOT)
+    python = ROOT / "envs" / backend / ".venv" / "bin" / "python"
+    modules = [p for p in sorted((ROOT / "tests").rglob("test_*.py")) if needs(p, backend)]
+    assert len(modules) >= FEWEST[backend]
+    command = [str(python), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *map(str, modules)]
+    ended = run(command, ROOT, timeout=1800, OMP_NUM_THREADS="1")
     print(ended.stdout[-3000:])
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
     assert " passed" in ended.stdout
-    assert "skipped" not in ended.stdout.splitlines()[-1]
+    skipped = [line for line in ended.stdout.splitlines() if line.startswith("SKIPPED")]
+    others = "|".join(library for name, library in LIBRARIES.items() if name != backend)
+    unexplained = [line for line in skipped if not re.search(rf"could not import '({others})[.']", line)]
+    assert not unexplained
