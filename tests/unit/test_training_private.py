@@ -1,5 +1,9 @@
 """Private training in the PyTorch back end: batches, noise, resuming, and that the mechanism of privacy.csv is used."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -238,3 +242,11 @@ def test_the_accountant_survives_a_checkpoint():
     other.restore(state)
     assert other.optimizer.accountant.history == group.optimizer.accountant.history
     assert sum(steps for _, _, steps in other.optimizer.accountant.history) == group.batches
+
+
+def test_only_private_training_imports_opacus():
+    """It takes seconds, as does torch's compiler, which torch.optim brings along."""
+    code = "import sys, memorization.backends.torch as b; print({'opacus', 'torch._dynamo'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "set()"
