@@ -4,8 +4,8 @@ The backward pass keeps the gate gradients of every layer and time step and form
 norms of every example's gradient (`norms`), from the norms a factor per example, and with it one ordinary product per
 weight gives the clipped sum: the factor scales what the weight reads, the narrower side of the product.
 
-Beyond an ordinary step this holds the first layer's gate gradients once more at most (`_Characters`), the embedded inputs,
-and for the norms `norms.NUMBERS` numbers, whatever the batch.
+Beyond an ordinary step this holds at most the first layer's gate gradients once more (`_Characters`), the embedded
+inputs, and for the norms `norms.NUMBERS` numbers, whatever the batch.
 """
 
 from collections.abc import Sequence
