@@ -11,7 +11,7 @@ import pandas as pd
 
 from memorization.errors import UserError
 from memorization.figure_specs import ClaimSpec
-from memorization.gates import exposure, search, training
+from memorization.gates import copies, exposure, images, privacy, published, search, sentences, training
 from memorization.gates.outcome import Outcome
 
 REPRODUCED = "reproduced"
@@ -41,6 +41,24 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         search.search_cost_falls,
         search.extraction_threshold,
         search.extraction_is_rank_one,
+        privacy.exposure_is_null,
+        privacy.canary_memorised,
+        privacy.exposure_ignores_epsilon,
+        privacy.private_loss_penalty,
+        privacy.measured_below_guaranteed,
+        copies.one_copy_ranks_first,
+        copies.copies_are_null,
+        copies.copies_are_learned,
+        copies.back_ends_agree,
+        sentences.sentences_accepted,
+        sentences.private_loss_gap,
+        sentences.sentence_gaps,
+        sentences.gap_follows_oddness,
+        images.mnist_accuracy,
+        images.mnist_expected_output,
+        images.outliers_not_learned,
+        published.published_epsilons,
+        published.tutorial_epsilon,
     )
 }
 """Test name -> test(table, reference, **parameters) -> Outcome."""

@@ -14,7 +14,7 @@ from memorization.skew_normal import log_cdf
 LN2 = np.log(2)
 
 
-def _empty(axes: Axes, why: str) -> None:
+def nothing(axes: Axes, why: str) -> None:
     """Say why there is nothing to draw, and draw no scale that nothing was measured on."""
     plotting.empty(axes, why)
     axes.tick_params(which="both", left=False, bottom=False, labelleft=False, labelbottom=False)
@@ -34,7 +34,7 @@ def ranks(axes: Axes, exposure: pd.DataFrame) -> None:
     axes.set(xlabel="model", ylabel="rank (1 = most likely)", yscale="log")
     known = tidy.known_ranks(exposure)
     if known[["rank", "rank_low", "importance"]].isna().all(axis=None):
-        return _empty(axes, "no exact rank was computed")
+        return nothing(axes, "no exact rank was computed")
     done, x = known["rank"].notna(), known.index + 1
     axes.axhspan(0.7, 10, color=COLORS["paper"], alpha=0.06, lw=0, label="paper: rank ≤ 10 (verified, v1)")
     axes.vlines(x, known["rank_low"], known["rank_high"], color=COLORS["exact"], lw=1, alpha=0.5)
@@ -60,7 +60,7 @@ def gaps(axes: Axes, gap: pd.DataFrame, reference: pd.DataFrame) -> None:
     """Gap in bits from the canary to the cheapest other fill, per model (rows of `tidy.gaps`)."""
     axes.set(xlabel="model", ylabel="gap (bits)")
     if not len(gap):
-        return _empty(axes, "no list of the most likely fills")
+        return nothing(axes, "no list of the most likely fills")
     paper, mark = plotting.value(reference, "gap to runner-up")
     plotting.paper_line(axes, paper, mark, f"paper: gap {paper:.2f}")
     axes.axhline(0, color="#444444", lw=0.7)
@@ -93,7 +93,7 @@ def histogram(axes: Axes, counts: pd.DataFrame, fit: pd.DataFrame, canary: pd.Se
     """Sampled costs of one model's fills, the fitted skew-normal density, and the canary."""
     axes.set(xlabel="log-perplexity (bits)", ylabel="share of fills (% per bit)")
     if not len(counts):
-        return _empty(axes, "no sampled costs")
+        return nothing(axes, "no sampled costs")
     total = counts["count"].sum()
     share = 100 * counts["count"] / total / (counts["high_bits"] - counts["low_bits"])
     edges = [*counts["low_bits"], counts["high_bits"].iloc[-1]]
@@ -115,7 +115,7 @@ def tail(axes: Axes, counts: pd.DataFrame, fit: pd.DataFrame, top: pd.DataFrame,
     """-log2 P(cost <= x) of one model's fills: exact from the most likely ones, sampled, and by the fit."""
     axes.set(xlabel="log-perplexity (bits)", ylabel="exposure at that cost (bits)")
     if not len(fit):
-        return _empty(axes, "no skew-normal fit")
+        return nothing(axes, "no skew-normal fit")
     f = fit.iloc[0]
     if len(top):
         exact = f["space_bits"] - np.log2(top["position"])
@@ -143,7 +143,7 @@ def tail_error(axes: Axes, top: pd.DataFrame, fit: pd.DataFrame) -> None:
     axes.axhline(0, color=COLORS["exact"], lw=0.8)
     joined = top.merge(fit[[*tidy.MODEL, "location_bits", "scale_bits", "shape", "space_bits"]], on=tidy.MODEL)
     if not len(joined):
-        return _empty(axes, "needs the exact most likely fills and a fit")
+        return nothing(axes, "needs the exact most likely fills and a fit")
     exact = joined["space_bits"] - np.log2(joined["position"])
     fitted = [
         pd.Series(log_cdf(one["cost_bits"], *one[["shape", "location_bits", "scale_bits"]].iloc[0]), one.index)
@@ -215,7 +215,7 @@ def cost(axes: Axes, frame: pd.DataFrame, x: str) -> None:
         frame = frame.assign(exact=frame["exact"].fillna(frame["importance"]))
     frame = frame.dropna(subset=[x])
     if not len(frame):
-        return _empty(axes, f"no {x.replace('_', '-')} exposure")
+        return nothing(axes, f"no {x.replace('_', '-')} exposure")
     full = tidy.full_walk(frame["space_bits"].max())
     axes.axhline(full, color=COLORS["muted"], lw=0.9, label=f"all {full:,.0f} prefixes")
     proven = frame["extracted"] & frame["provable"]
@@ -253,7 +253,7 @@ def success(axes: Axes, frame: pd.DataFrame, x: str) -> None:
     total = len(frame)
     frame = frame[frame["decided"]].dropna(subset=[x]).reset_index(drop=True)
     if not len(frame):
-        return _empty(axes, f"no decided search with {x.replace('_', '-')} exposure")
+        return nothing(axes, f"no decided search with {x.replace('_', '-')} exposure")
     won = frame["success"]
     label = f"trials: {won.sum()} of {len(won)} succeed"
     axes.plot(frame[x], won.astype(float), "|", color=COLORS["canary"], ms=9, mew=0.9, alpha=0.8, zorder=3, label=label)

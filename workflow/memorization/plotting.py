@@ -266,17 +266,20 @@ def rendered_table(
     header: Sequence[str],
     widths: Sequence[float],
     highlighted: frozenset[tuple[int, int]] = frozenset(),
+    *,
+    size: float = 7.5,
 ) -> None:
     """Text as a table without vertical rules; (row, column) cells in `highlighted` are in the canary's colour."""
     axes.set_axis_off()
     box = {"bbox": (0, 0, 1, 1), "cellLoc": "center", "edges": "horizontal"}
     table = axes.table(cells, colLabels=header, colWidths=widths, **box)
     table.auto_set_font_size(False)
-    table.set_fontsize(7.5)
+    table.set_fontsize(size)
     for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor("#444444" if row == 0 else "#DDDDDD")
         cell.set_linewidth(0.7)
         if row == 0:
-            cell.set_text_props(weight="bold", fontsize=7)
+            cell.set_text_props(weight="bold", fontsize=min(7, size))
+            cell.set_height(cell.get_height() * (1.7 if any("\n" in name for name in header) else 1))
         elif (row - 1, column) in highlighted:
             cell.set_text_props(color=COLORS["canary"], weight="bold")

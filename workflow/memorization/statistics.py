@@ -121,6 +121,23 @@ def equivalence(values: Sequence[float], low: float, high: float) -> tuple[Inter
     return t_interval(x, 0.90), Test(float(worst.statistic), float(worst.pvalue))
 
 
+def equivalence_of_means(a: Sequence[float], b: Sequence[float], low: float, high: float) -> tuple[Interval, Test]:
+    """TOST of two independent samples: is mean(a) - mean(b) inside (low, high)? 90 % interval, larger p (Welch's t)."""
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    difference = float(x.mean() - y.mean()) if len(x) and len(y) else np.nan
+    if min(len(x), len(y)) < 2 or np.ptp(x) + np.ptp(y) == 0:
+        return Interval(difference, np.nan, np.nan), Test(np.nan, np.nan)
+    sides = (
+        stats.ttest_ind(x, y + low, equal_var=False, alternative="greater"),
+        stats.ttest_ind(x, y + high, equal_var=False, alternative="less"),
+    )
+    worst = max(sides, key=lambda side: side.pvalue)
+    limits = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.90)
+    return Interval(difference, float(limits.low), float(limits.high)), Test(
+        float(worst.statistic), float(worst.pvalue)
+    )
+
+
 def jonckheere(groups: Sequence[Sequence[float]], alternative: str = "greater") -> Test:
     """Ordered alternatives over independent groups: Kendall's tau of group number and value.
 

@@ -56,7 +56,9 @@ def rows(table: pd.DataFrame, source: str) -> pd.DataFrame:
         if column not in frame:
             frame[column] = np.nan
         frame[column] = _typed(frame[column], kind)
-    if "replicate" in frame and len(frame):
+    if (
+        "replicate" in frame and frame["replicate"].notna().all()
+    ):  # accounting and lines belong to a run, not to a model
         frame["replicate"] = frame["replicate"].astype("int64")
     return frame
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memorization import panels, plotting, tidy
+from memorization import panels, panels_table3, plotting, tidy
 from memorization.plotting import COLORS, styled
 
 SHOWN = 9
@@ -247,4 +247,23 @@ def fig11_extraction_threshold(table: pd.DataFrame, reference: pd.DataFrame) -> 
     right.set(title="(b) Exact exposure")
     for axes in (left, right):
         plotting.legend(axes, loc="center left")
+    return figure
+
+
+@styled
+def tab03_differential_privacy(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+    """Table 3: private and other trainings beside the paper's, and whether inserted canaries are exposed at all."""
+    rows = panels_table3.private_rows(table)
+    figure = plotting.new_figure(2.5 + 0.175 * max(len(rows), 6))
+    grid = figure.add_gridspec(2, 2, height_ratios=[0.4 + 0.175 * max(len(rows), 6), 1.75])
+    listed, left, right = (figure.add_subplot(cell) for cell in (grid[0, :], grid[1, 0], grid[1, 1]))
+    panels_table3.private_table(listed, rows, reference)
+    panels_table3.forest(left, rows)
+    panels_table3.private_losses(right, rows, reference)
+    mark = plotting.marks(reference) if len(reference) else "no values"
+    title = f"(a) Training with and without differential privacy, δ = 10$^{{-9}}$; paper: {mark}"
+    listed.set_title(title, pad=8)
+    left.set_title("(b) Are inserted canaries more exposed?")
+    right.set_title("(c) Test loss")
+    plotting.legend_below(figure, (left, right), 4)
     return figure
