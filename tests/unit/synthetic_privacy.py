@@ -1,10 +1,12 @@
 """Made-up tidy tables of the figures on differential privacy. Nothing here is a result."""
 
+import io
+
 import numpy as np
 import pandas as pd
 from synthetic_tables import SPACE, exposures, table
 
-from memorization import digit_gallery
+from memorization import digit_gallery, published_epsilons, tables
 from memorization.data.images import ImageData
 
 EPSILONS = (0.65, 1.21, 5.26, 89.0, 2e8, 1e9)
@@ -209,14 +211,11 @@ def digits(replicates: int = 1, images: int = 240, odd: float = 0.5, **options) 
 
 def read_back(frame: pd.DataFrame) -> pd.DataFrame:
     """As the pipeline does: written as CSV and read again."""
-    import io
-
-    from memorization import tables
-
     return tables.read(io.StringIO(frame.to_csv(index=False)))
 
 
-def static(figure: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """b7 or b8: the rows that the pipeline computes."""
+def computed(figure: str, settings) -> pd.DataFrame:
+    """b7 or b8: the rows that the pipeline computes, of some settings of `published_epsilons`."""
+    rows = published_epsilons.rows(tuple(settings))
     about = {"figure": figure, "scale": "reduced", "source": "static", "backend": "none", "data_source": "none"}
     return read_back(rows.assign(**about, dataset="none"))

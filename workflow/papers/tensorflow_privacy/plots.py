@@ -150,9 +150,12 @@ def b5_outlier_digits(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     backends = list(found["backend"].unique()) if len(found) else []
     shown = [(b, kind) for b in backends for kind in ("typical", "outlier")]
     figure = plotting.new_figure(2.6 + 0.86 * max(len(shown), 1))
-    grid = figure.add_gridspec(2, 1, height_ratios=[0.86 * max(len(shown), 1), 2.4])
-    _digits(figure, grid[0], found, shown)
-    left, right = (figure.add_subplot(cell) for cell in grid[1].subgridspec(1, 2))
+    grid = figure.add_gridspec(3, 1, height_ratios=[0.01, 0.86 * max(len(shown), 1), 2.4])
+    heading = figure.add_subplot(grid[0])  # a title over ten columns would widen the first of them
+    heading.set_axis_off()
+    heading.set_title("(a) Loss in nats without (N) and with privacy (D): smallest and largest gap by class")
+    _digits(figure, grid[1], found, shown)
+    left, right = (figure.add_subplot(cell) for cell in grid[2].subgridspec(1, 2))
     if len(found):
         panels_images.gaps_by_oddness(left, found)
         panels_images.gaps_between_back_ends(right, found)
@@ -170,9 +173,6 @@ def _digits(figure: Figure, place, found: pd.DataFrame, shown: list[tuple[str, s
     """Rows of ten digits: smallest and largest gap in each class, per back end."""
     if not shown:
         return nothing(figure.add_subplot(place), "no digits: the paper's picture needs scores of both models")
-    whole = figure.add_subplot(place)
-    whole.set_axis_off()
-    whole.set_title("(a) Loss in nats without (N) and with privacy (D): smallest and largest gap by class")
     cells = place.subgridspec(len(shown), 10, wspace=0.08)
     for i, (backend, kind) in enumerate(shown):
         rows = found[(found["backend"] == backend) & (found["kind"] == kind)].sort_values("label")
