@@ -45,7 +45,14 @@ def coined(rng, run: str, bits: float, count: int = 100, replicate: int = 0, **m
     return rows + [{**rows[0], "kind": "control", "exposure_bits": rng.exponential(1.44)} for _ in range(20)]
 
 
-def table3(backends=("torch", "tf"), leak: float = 0.0, seed: int = 0, figure="tab03_differential_privacy", **options):
+def table3(
+    backends=("torch", "tf"),
+    leak: float = 0.0,
+    seed: int = 0,
+    figure: str = "tab03_differential_privacy",
+    count: int = 100,
+    **options,
+) -> pd.DataFrame:
     """tab03: six epsilons, clipping only, three trainings without privacy. `leak`: bits left at the largest epsilon."""
     rng = np.random.default_rng(seed)
     frames = {"curves": [], "privacy": [], "exposure": [], "extraction": [], "audit": []}
@@ -70,7 +77,7 @@ def table3(backends=("torch", "tf"), leak: float = 0.0, seed: int = 0, figure="t
                 frames["exposure"] += rows
                 continue
             bits = leak if wanted == EPSILONS[-1] else 0.0 if private else 9.5
-            frames["exposure"] += coined(rng, run, bits, **more)
+            frames["exposure"] += coined(rng, run, bits, count, **more)
             low = 0.0 if private else 2.4
             frames["audit"] += [
                 {"run": run, "replicate": 0, "canaries": 64, "included": 32, "guesses": g, "correct": g // 2 + 3,
@@ -212,6 +219,11 @@ def digits(replicates: int = 1, images: int = 240, odd: float = 0.5, **options) 
 def read_back(frame: pd.DataFrame) -> pd.DataFrame:
     """As the pipeline does: written as CSV and read again."""
     return tables.read(io.StringIO(frame.to_csv(index=False)))
+
+
+def joined(tables_: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of several."""
+    return read_back(pd.concat(tables_, ignore_index=True))
 
 
 def computed(figure: str, settings) -> pd.DataFrame:

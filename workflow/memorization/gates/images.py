@@ -71,8 +71,8 @@ def mnist_expected_output(
 
 def digits(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of source `digits` (`digit_gallery.gallery`), of every back end; empty without them."""
-    frame = table[table["source"] == "digits"].dropna(axis=1, how="all")
-    return frame.assign(kind=frame["kind"].fillna("")) if "kind" in frame else frame
+    frame = table[table["source"] == "digits"]
+    return frame.assign(kind=frame["kind"].fillna("")) if len(frame) else frame
 
 
 def concordance(ranks: pd.Series) -> float:

@@ -163,4 +163,4 @@ def measured_below_guaranteed(table: pd.DataFrame, reference: pd.DataFrame, *, c
     summary = f"{int(above.sum())} of {len(bounds)} lower bounds above {convention}; largest "
     summary += f"{bounds['epsilon_low'].max():.3g}; {told}"
     share = statistics.binomial_interval(int(above.sum()), len(bounds))
-    return Outcome(test.pvalue >= 0.05, *share, p_value=test.pvalue, n=len(bounds), summary=summary)
+    return Outcome(bool(test.pvalue >= 0.05), *share, p_value=test.pvalue, n=len(bounds), summary=summary)
