@@ -134,7 +134,9 @@ def forest(axes: Axes, rows: pd.DataFrame, margin: float = 1.0) -> None:
         x = np.array([position[e] for e in group["wanted"].fillna(np.inf)]) + 0.12 * (2 * i - 1)
         limits = np.abs(group[["difference_low", "difference_high"]].to_numpy().T - group["estimate"].to_numpy())
         style = {"fmt": MARKERS.get(backend, "o"), "ms": 3.5, "lw": 1, "color": BACK_ENDS.get(backend, COLORS["muted"])}
-        axes.errorbar(x, group["estimate"], yerr=limits, label=f"{backend}, 90 %, n = {group['n'].min():.0f}+", **style)
+        axes.errorbar(
+            x, group["estimate"], yerr=limits, label=f"{backend}, 90 %, n ≥ {group['n'].min():.0f} inserted", **style
+        )
     return None
 
 
