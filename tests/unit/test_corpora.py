@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy import stats
 
 from memorization.data.corpora import (
@@ -349,8 +350,8 @@ def test_canaries_are_as_many_as_the_format_allows(directory, dataset):
     assert pair.canary.text == "my code is 0042" != pair.canaries[1].text
     everything = build_corpus(spec(canary={"format": "{d}{d}", "count": 100, "insertions": 0}), directory, dataset, 0)
     assert len({c.text for c in everything.canaries}) == 100
-    with pytest.raises(UserError, match=r"canary\.count 101: .* has only 100 fills"):
-        build_corpus(spec(canary={"format": "{d}{d}", "count": 101}), directory, dataset, 0)
+    with pytest.raises(ValidationError, match="count 101: the format has only 100 fills"):
+        spec(canary={"format": "{d}{d}", "count": 101})
 
 
 def test_a_coin_leaves_canaries_out_without_moving_the_others(directory, dataset):
@@ -368,7 +369,7 @@ def test_a_coin_leaves_canaries_out_without_moving_the_others(directory, dataset
 
 
 def test_the_coin_is_fair_and_differs_between_replicates(directory, dataset):
-    parts = {"count": 100, "inclusion": "coin", "insertions": 0}
+    parts = {"count": 100, "inclusion": "coin", "position": "window", "insertions": 1}
     corpora = build_corpora(spec(canary=parts), directory, dataset, range(10))
     coins = np.array([[c.included for c in corpus.canaries] for corpus in corpora])
     assert stats.binomtest(int(coins.sum()), coins.size).pvalue > 1e-3

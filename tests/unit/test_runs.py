@@ -10,7 +10,8 @@ from memorization.specs import RunSpec
 from memorization.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(tuple("\n 0123456789"))
-SPEC = RunSpec.model_validate({"canary": {"format": "{d}{d}", "count": 2, "inclusion": "coin"}, "replicates": 2})
+CANARY = {"format": "{d}{d}", "count": 2, "inclusion": "coin", "position": "window"}
+SPEC = RunSpec.model_validate({"canary": CANARY, "replicates": 2})
 
 
 def opened(directory, canaries):
