@@ -13,6 +13,7 @@ All three are upper bounds by `dp_accounting`, which takes seconds to import and
 import logging
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,9 @@ def calibrate(wanted: float, delta: float, sample_rate: float, steps: int, accou
     if accountant == "pld" and wanted > floor(delta, "rdp"):
         # What RDP asks for is a little too much; PLD is dear, so its search begins there and in small steps.
         start, factor = calibrate(wanted, delta, sample_rate, steps, "rdp"), 1.1
-    bracket = _bracket(excess, start, factor, *_limits(accountant))
+    bracket = None
+    if wanted > floor(delta, accountant):
+        bracket = _bracket(excess, start, factor, *_limits(accountant))
     if bracket is None:
         lowest, highest = reachable(delta, sample_rate, steps, accountant)
         raise UserError(
@@ -211,6 +214,7 @@ def _event(noise_multiplier: float, sample_rate: float, steps: int) -> Any:
     return dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(sample_rate, gaussian), steps)
 
 
+@lru_cache(maxsize=1024)
 def _epsilon_and_order(
     noise_multiplier: float, sample_rate: float, steps: int, delta: float, convention: str
 ) -> tuple[float, float]:
