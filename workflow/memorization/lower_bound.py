@@ -107,10 +107,12 @@ def audit_rows(scores: np.ndarray, included: np.ndarray, delta: float, confidenc
     """Rows of contract `audit`: one bound per replicate, which is one training run.
 
     scores, included   float[R, m] and bool[R, m], as for `one_run_bound`
+
+    `confidence` is that of all R bounds together (Bonferroni), so that the largest of them may be quoted.
     """
-    rows = []
+    rows, each = [], 1 - (1 - confidence) / len(scores)
     for replicate, (own, coins) in enumerate(zip(np.asarray(scores), np.asarray(included), strict=True)):
-        bound = one_run_bound(own, coins, None, delta, confidence)
+        bound = one_run_bound(own, coins, None, delta, each)
         rows.append(
             {
                 "replicate": replicate,
