@@ -95,6 +95,8 @@ def _explain(model: type[BaseModel], mistake: Any) -> str:
     if mistake["type"] == "extra_forbidden":
         known = ", ".join(_fields(model, mistake["loc"][:-1]))
         return f"unknown key {key!r}; allowed here: {known}"
+    if mistake["type"] == "value_error":  # of a whole part: its message says what does not go together
+        return f"{key}: {message.removeprefix('Value error, ')}"
     hint = ""
     if mistake["type"] in {"float_type", "int_type"} and isinstance(value, str):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3, without quotes)"

@@ -35,7 +35,7 @@ def gaps_by_oddness(axes: Axes, images: pd.DataFrame) -> None:
     for backend, group in images.groupby("backend", sort=False):
         rho = group["gap_nats"].corr(group["neighbour_distance"], method="spearman")
         color = BACK_ENDS.get(backend, COLORS["muted"])
-        label = f"{backend}, {group['seeds'].iloc[0]:.0f} seed(s): Spearman {rho:.2f}"
+        label = f"{backend}, {group['seeds'].iloc[0]:.0f} seeds: Spearman {rho:.2f}"
         axes.scatter(group["neighbour_distance"], group["gap_nats"], s=3, alpha=0.35, color=color, linewidths=0)
         axes.scatter([], [], s=12, color=color, label=label)
     axes.axhline(0, color="#444444", lw=0.7)

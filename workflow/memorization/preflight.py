@@ -15,8 +15,11 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
     """Raises UserError naming the figure, the key and what is possible."""
     for (paper, key), figure in plan.figures.items():
         for spec in {cell.run.run_id: cell.run for cell in figure.cells}.values():
+            dataset = datasets[spec.dataset]
             where = f"workflow/papers/{paper}/figures.yaml: {key}"
-            examples = expected_examples(spec, datasets[spec.dataset])
+            if (dataset.kind == "images") != (spec.task == "image"):
+                raise UserError(f"{where}: task {spec.task}: data set {spec.dataset!r} holds {dataset.kind}")
+            examples = expected_examples(spec, dataset)
             if examples is None:
                 continue
             if examples < spec.training.batch_size:

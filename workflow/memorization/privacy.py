@@ -167,6 +167,15 @@ def check(spec: Trainable, examples: int | None, where: str) -> None:
             f"{where}: privacy.epsilon: {privacy.epsilon:g} cannot be reached: at delta {privacy.delta:g} the "
             f"{privacy.accountant} accountant shows at least {lowest:.3g} whatever the noise; raise epsilon or delta"
         )
+    if privacy.epsilon is not None and examples is not None:
+        steps = spec.training.epochs * steps_per_epoch(examples, spec.training.batch_size)
+        # Without amplification by sampling a step's divergence of order a is a / (2 sigma^2); sampling only lowers it.
+        highest = steps * ORDERS[0] / (2 * LEAST_NOISE**2) + math.log(1 / privacy.delta) / (ORDERS[0] - 1)
+        if privacy.epsilon > highest:
+            raise UserError(
+                f"{where}: privacy.epsilon: {privacy.epsilon:g} cannot be reached: in {steps:g} steps even noise "
+                f"{LEAST_NOISE:g} gives at most {highest:.3g}; leave epsilon out for clipping without noise"
+            )
 
 
 def account(spec: Trainable, examples: int) -> pd.DataFrame:
