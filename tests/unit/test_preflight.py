@@ -32,7 +32,7 @@ def plan(monkeypatch):
         ({"privacy.epsilon": 0.001}, r"privacy\.epsilon: 0\.001 cannot be reached: .* at least 0\.0113"),
         (
             {"privacy.epsilon": 1.0e40},
-            r"privacy\.epsilon: 1e\+40 cannot be reached: in 14940 steps .* at most 8\.22e\+15",
+            r"privacy\.epsilon: 1e\+40 .* in 14940 steps .* at most 8\.22e\+15",
         ),
         ({"privacy.epsilon": 1.0, "privacy.noise_multiplier": 1.0}, "either noise_multiplier or epsilon, not both"),
         ({"privacy.clip": -1.0}, r"privacy\.clip: -1\.0 is not allowed: .* greater than 0"),

@@ -23,7 +23,7 @@ def test_every_scale_plans_one_training_per_distinct_run(clone, scale):
     counts = job_counts(clone, f"scale={scale}")
     cells = [(figure.spec, cell) for figure in plan.figures.values() for cell in figure.cells]
     trained = {(c.backend, c.run.run_id) for _, c in cells}
-    private = {(c.backend, c.run.run_id) for _, c in cells if c.run.privacy}
+    private = {c.run.run_id for _, c in cells if c.run.privacy}
     of_attacks = {"exposure", "extraction", "top", "histogram", "fit", "audit"}
     assert counts["train"] == counts["specify"] == len(trained)
     assert counts["account"] == len(private)

@@ -2,7 +2,8 @@
 
 Replicate k of both arms starts from the same weights (streams.py), so gaps are taken replicate by replicate.
 Choices where the source is silent (the post shows one picture without a caption): gap = loss under the private model
-minus loss under the normal one; typical is the smallest mean gap in a class, outlier the largest.
+minus loss under the normal one; outlier is the largest mean gap in a class, typical the one nearest to zero (the most
+negative gaps are odd digits too: those that only the normal model gets wrong).
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def pick(scores: pd.DataFrame) -> pd.DataFrame:
     loss_normal_nats, loss_private_nats, gap_nats    means over them
     mean_rank            mean over them of the image's rank by gap within the replicate, 1 = smallest. With n images
                          Kendall's W is 12 var(mean_rank) / (n^2 - 1), var over images, dividing by n.
-    kind                 typical: the smallest gap of its class; outlier: the largest; else ""
+    kind                 typical: the gap of its class nearest to zero; outlier: the largest; else ""
 
     Raises UserError where an arm is missing or the arms do not share replicates and images.
     """
@@ -65,7 +66,7 @@ def pick(scores: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     by_class = rows.groupby("label")["gap_nats"]
     rows["kind"] = ""
-    rows.loc[by_class.idxmin(), "kind"] = "typical"
+    rows.loc[rows["gap_nats"].abs().groupby(rows["label"]).idxmin(), "kind"] = "typical"
     rows.loc[by_class.idxmax(), "kind"] = "outlier"
     return rows.sort_values("gap_nats", ascending=False, ignore_index=True)
 

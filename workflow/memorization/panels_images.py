@@ -71,7 +71,9 @@ def mnist_table(axes: Axes, found: pd.DataFrame, accounts: pd.DataFrame, referen
         mine = found[found["name"] == name]
         if not len(mine):
             cells.append([*published, "–", "not trained", "at this scale", "–", "–"])
-        for i, (backend, group) in enumerate(mine.groupby("backend", sort=False)):
+        for i, (backend, group) in enumerate(
+            mine.sort_values("backend", ascending=False, kind="stable").groupby("backend", sort=False)
+        ):
             spread = f" ± {group['accuracy'].std():.2f}" if len(group) > 1 else ""
             own = accounts[(accounts["backend"] == backend) & (accounts["run"] == group["run"].iloc[0])].iloc[0]
             then = " / ".join(number(own[c]) for c in ("classic_rdp", "rdp", "pld"))

@@ -131,7 +131,7 @@ def backend_differences(axes: Axes, table: pd.DataFrame, value: str, margin: flo
 
 def step_times(axes: Axes, final: pd.DataFrame) -> None:
     """Seconds per training step of a whole cell, as a multiple of torch without privacy."""
-    axes.set(ylabel="time per step\n(torch, no privacy = 1)")
+    axes.set(ylabel="time, torch N = 1")
     cell = final[final["step"] > 0].assign(per=lambda f: f["wall_s"] / f["step"])
     cell = cell.groupby(["private", "backend"])["per"].max()
     if (False, "torch") not in cell.index:

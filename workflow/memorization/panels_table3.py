@@ -148,6 +148,10 @@ def _ticks(axes: Axes, epsilons: pd.Series) -> dict[float, int]:
     return {e: i for i, e in enumerate(levels)}
 
 
+PTB_SYMBOLS = 50
+"""Distinct characters of the Penn Treebank's training file, over which a model's softmax runs."""
+
+
 def private_losses(axes: Axes, rows: pd.DataFrame, reference: pd.DataFrame) -> None:
     """Test loss against epsilon, with the paper's, and the best model without privacy as a line."""
     axes.set(xlabel="ε (classic RDP, nominal)", ylabel="test loss (nats/char)")
@@ -168,4 +172,6 @@ def private_losses(axes: Axes, rows: pd.DataFrame, reference: pd.DataFrame) -> N
         best = group.loc[~group["private"], "loss"].min()
         if np.isfinite(best):
             axes.axhline(best, color=color, lw=0.9, ls=(0, (1, 1.5)), label=f"{backend}: best without privacy")
+    uniform = np.log(PTB_SYMBOLS)
+    axes.axhline(uniform, color=COLORS["muted"], lw=0.8, label=f"uniform guess: {uniform:.2f}")
     return None

@@ -10,7 +10,8 @@ import pandas as pd
 from memorization import contracts, published_epsilons, toy_tree
 
 RUN_SOURCES = ("curves", "measures", "privacy")
-"""In the run's own folder; `scores` come from scoring, every other source but `static` from an attack."""
+"""By training, or before it (`privacy`, the same in every back end); `scores` come from scoring, every other source but
+`static` from an attack."""
 
 SCORE_SOURCES = ("scores", "lines")
 DERIVED = {"digits": "scores"}
@@ -27,6 +28,8 @@ STATIC = {
 def source_path(results: str, cell: dict[str, Any], source: str) -> Path:
     """Where one source of one cell lies. `cell` holds backend, run, attack and score (ids)."""
     run = Path(results) / "runs" / cell["backend"] / cell["run"]
+    if source == "privacy":
+        return Path(results) / source / cell["run"]
     if source in RUN_SOURCES:
         return run
     return run / "scores" / cell["score"] if source in SCORE_SOURCES else run / "attacks" / cell["attack"]

@@ -84,7 +84,7 @@ def table_inputs(wildcards):
 def privacy_of(wildcards):
     """What a private training needs beforehand: its noise, from rule account."""
     private = PLAN.runs[wildcards.run].privacy is not None
-    return f"{RESULTS}/runs/{wildcards.backend}/{wildcards.run}/privacy.csv" if private else []
+    return f"{RESULTS}/privacy/{wildcards.run}/privacy.csv" if private else []
 
 
 def data_of(wildcards):

@@ -17,30 +17,32 @@ rule specify:
         "printf '%s\\n' {params.spec:q} > {output} 2> {log}"
 
 
-# In the driver's environment: TensorFlow Privacy pins an old dp-accounting, PyTorch needs none.
+# In the driver's environment: TensorFlow Privacy pins an old dp-accounting, PyTorch needs none. Once for all back ends.
 rule account:
     input:
-        spec="<results>/runs/{backend}/{run}/spec.json",
         data=data_of,
     output:
-        "<results>/runs/{backend}/{run}/privacy.csv",
+        spec="<results>/privacy/{run}/spec.json",
+        table="<results>/privacy/{run}/privacy.csv",
     log:
-        "<logs>/account/{backend}-{run}.log",
+        "<logs>/account/{run}.log",
     localrule: True
     conda:
         "../../envs/torch.yaml"
     params:
         python=sys.executable,
+        spec=lambda wildcards: canonical_json(PLAN.runs[wildcards.run]),
         data=subpath(input.data, parent=True),
-        folder=subpath(output[0], parent=True),
+        folder=subpath(output.spec, parent=True),
     message:
         "Accounting for run {wildcards.run}"
     shell:
-        "PYTHONPATH=workflow {params.python} -m memorization account"
-        " --spec {input.spec}"
+        "printf '%s\\n' {params.spec:q} > {output.spec} 2> {log} &&"
+        " PYTHONPATH=workflow {params.python} -m memorization account"
+        " --spec {output.spec}"
         " --data {params.data}"
         " --run {params.folder}"
-        " > {log} 2>&1"
+        " >> {log} 2>&1"
 
 
 rule train:
@@ -69,10 +71,14 @@ rule train:
         data=subpath(input.data, parent=True),
         folder=subpath(output.model, parent=True),
         device=PLAN.config.device,
+        # The noise travels with the run.
+        prepare=lambda wildcards, input, output: (
+            f"cp {input.privacy} {os.path.dirname(output.model)}/ && " if input.privacy else ""
+        ),
     message:
         "Training run {wildcards.run} on {wildcards.backend}"
     shell:
-        "OMP_NUM_THREADS={threads} PYTHONPATH=workflow {params.python} -m memorization train"
+        "{params.prepare}OMP_NUM_THREADS={threads} PYTHONPATH=workflow {params.python} -m memorization train"
         " --backend {wildcards.backend}"
         " --spec {input.spec}"
         " --data {params.data}"

@@ -145,7 +145,7 @@ def b4_copies(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
 
 @styled
 def b5_outlier_digits(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """B5: per class the digit with the smallest and the one with the largest gap between D and N."""
+    """B5: per class the digit whose gap between D and N is nearest to zero, and the one with the largest."""
     found = images.digits(table)
     backends = list(found["backend"].unique()) if len(found) else []
     shown = [(b, kind) for b in backends for kind in ("typical", "outlier")]
@@ -153,7 +153,9 @@ def b5_outlier_digits(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     grid = figure.add_gridspec(3, 1, height_ratios=[0.01, 0.86 * max(len(shown), 1), 2.4])
     heading = figure.add_subplot(grid[0])  # a title over ten columns would widen the first of them
     heading.set_axis_off()
-    heading.set_title("(a) Loss in nats without (N) and with privacy (D): smallest and largest gap by class")
+    heading.set_title(
+        "(a) Loss in nats without (N) and with privacy (D): gap nearest to zero and largest gap, by class"
+    )
     _digits(figure, grid[1], found, shown)
     left, right = (figure.add_subplot(cell) for cell in grid[2].subgridspec(1, 2))
     if len(found):
@@ -170,7 +172,7 @@ def b5_outlier_digits(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
 
 
 def _digits(figure: Figure, place, found: pd.DataFrame, shown: list[tuple[str, str]]) -> None:
-    """Rows of ten digits: smallest and largest gap in each class, per back end."""
+    """Rows of ten digits: the gap nearest to zero and the largest in each class, per back end."""
     if not shown:
         return nothing(figure.add_subplot(place), "no digits: the paper's picture needs scores of both models")
     cells = place.subgridspec(len(shown), 10, wspace=0.08)
