@@ -37,7 +37,7 @@ def attack(
 
     Where a fair coin decided on each canary, bool[replicates, count] `included` says how it fell; `audit` then has an
     empirical lower bound on epsilon at `delta`, which is one where each canary is one record. Only the first canary of
-    a model gets an exact rank and is searched.
+    a model gets an exact rank; the first that was inserted is searched for.
     Returns the tables by contract, empty where they are not asked for. Controls and references come from the
     replicate's own streams of `seed` and are never one of its canaries; its rows do not depend on other replicates.
     """
@@ -47,7 +47,8 @@ def attack(
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     began = time.perf_counter()
     for replicate, (model, own, coin) in enumerate(zip(models, fills, coins, strict=True)):
-        for name, frame in _attack_one(model, fmt, np.atleast_2d(own), coin, spec, seed, replicate, delta).items():
+        audited = None if coin is None else (coin, delta, len(models))
+        for name, frame in _attack_one(model, fmt, np.atleast_2d(own), audited, spec, seed, replicate).items():
             if len(frame):
                 parts[name].append(frame.assign(replicate=replicate))
         elapsed, done = time.perf_counter() - began, replicate + 1
@@ -68,13 +69,15 @@ def _attack_one(
     model: LanguageModel,
     fmt: CanaryFormat,
     fills: np.ndarray,
-    included: np.ndarray | None,
+    audited: tuple[np.ndarray, float, int] | None,
     spec: AttackSpec,
     seed: int,
     replicate: int,
-    delta: float,
 ) -> dict[str, pd.DataFrame]:
-    """One replicate's rows, `replicate` not yet set."""
+    """One replicate's rows, `replicate` not yet set. `audited`: its coins, delta, and the number of replicates."""
+    included = None if audited is None else audited[0]
+    # What is searched for must have been inserted, where anything was.
+    target = 0 if included is None or not included.any() else int(np.argmax(included))
     measured = measure_in_detail(
         model,
         fmt,
@@ -88,17 +91,22 @@ def _attack_one(
     )
     tokens = fmt.tokens(model.vocabulary)
     searches = [_search(name, model, tokens, spec, stream(seed, replicate, name)) for name in spec.extraction]
-    cost = float(measured.canary_costs[0])
+    cost = float(measured.canary_costs[target])
     return {
         "exposure": measured.rows,
-        "extraction": pd.DataFrame([_extraction_row(s, fmt, fills[0], cost) for s in searches]),
+        "extraction": pd.DataFrame([_extraction_row(s, fmt, fills[target], cost) for s in searches]),
         "top": _top(model, tokens, fmt, fills, spec, searches),
         "histogram": _histogram(measured.reference_costs, spec.histogram_bins),
         "fit": _fit(measured, fmt),
-        "audit": pd.DataFrame()
-        if included is None
-        else audit_rows(-measured.canary_costs[None], included[None], delta),
+        "audit": _audit(measured.canary_costs, audited),
     }
+
+
+def _audit(costs: np.ndarray, audited: tuple[np.ndarray, float, int] | None) -> pd.DataFrame:
+    if audited is None:
+        return pd.DataFrame()
+    included, delta, replicates = audited
+    return audit_rows(-costs[None], included[None], delta, of=replicates)
 
 
 def _search(

@@ -22,6 +22,10 @@ is better depends on the model, so all are tried, each at a fourth of the error 
 For 100 canaries, all guessed rightly, the correction costs 0.4 of epsilon 3.5."""
 
 
+CONFIDENCE = 0.95
+"""Of a bound, unless asked otherwise."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """With the asked confidence the training is not (epsilon, delta)-private for any epsilon below `epsilon_low`."""
@@ -68,6 +72,12 @@ def guess_counts(m: int) -> list[int]:
     return sorted({max(1, round(share * m)) for share in SHARES})
 
 
+def attainable(m: int, delta: float, confidence: float = CONFIDENCE) -> float:
+    """The largest bound that m canaries can give: every guess is right."""
+    counts = guess_counts(m)
+    return max(epsilon_low(m, count, count, delta, (1 - confidence) / len(counts)) for count in counts)
+
+
 def p_value(m: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
     """At most how likely `correct` or more of `guesses` are right, of m canaries, under (epsilon, delta)-DP.
 
@@ -103,14 +113,17 @@ def epsilon_low(m: int, guesses: int, correct: int, delta: float, error: float) 
     return low
 
 
-def audit_rows(scores: np.ndarray, included: np.ndarray, delta: float, confidence: float = 0.95) -> pd.DataFrame:
+def audit_rows(
+    scores: np.ndarray, included: np.ndarray, delta: float, confidence: float = CONFIDENCE, of: int | None = None
+) -> pd.DataFrame:
     """Rows of contract `audit`: one bound per replicate, which is one training run.
 
     scores, included   float[R, m] and bool[R, m], as for `one_run_bound`
+    of                 how many replicates the run has, where these are only some of them (default: R)
 
-    `confidence` is that of all R bounds together (Bonferroni), so that the largest of them may be quoted.
+    `confidence` is that of the bounds of all `of` replicates together (Bonferroni), so that the largest may be quoted.
     """
-    rows, each = [], 1 - (1 - confidence) / len(scores)
+    rows, each = [], 1 - (1 - confidence) / (of or len(scores))
     for replicate, (own, coins) in enumerate(zip(np.asarray(scores), np.asarray(included), strict=True)):
         bound = one_run_bound(own, coins, None, delta, each)
         rows.append(

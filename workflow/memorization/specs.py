@@ -184,6 +184,11 @@ class RunSpec(Trainable):
     @model_validator(mode="after")
     def _consistent(self) -> "RunSpec":
         _private_training(self.privacy, self.training)
+        if self.privacy is not None and self.privacy.sampling == "shuffle" and self.canary.inclusion == "coin":
+            raise ValueError(
+                "privacy.sampling shuffle does not go with canary.inclusion coin: replicates then have different "
+                "numbers of batches, but one accounting; use poisson"
+            )
         return self
 
 

@@ -76,11 +76,11 @@ def _paired(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
 
 def coins(table: pd.DataFrame) -> pd.DataFrame:
     """Sampled exposures of trainings whose canaries a coin inserted or left out: backend, run, replicate,
-    exposure_bits, extrapolated (beats every reference), inserted (bool; else left out, or a fill that is no canary).
+    index, exposure_bits, extrapolated (beats every reference), inserted (bool; else left out by its coin).
     """
     exposure = tidy.rows(table, "exposure")
     coined = exposure.loc[exposure["kind"] == "excluded", RUN].drop_duplicates()
-    chosen = exposure[exposure["method"] == "sampled"].merge(coined, on=RUN)
+    chosen = exposure[(exposure["method"] == "sampled") & (exposure["kind"] != "control")].merge(coined, on=RUN)
     return chosen.assign(inserted=chosen["kind"] == "inserted")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from memorization import statistics, tidy_privacy
-from memorization.gates.outcome import Outcome, decide, shown, undecided
+from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided
 
 
 def one_copy_ranks_first(table: pd.DataFrame, reference: pd.DataFrame, *, copies: int, seeds: int) -> Outcome:
@@ -39,11 +39,20 @@ def copies_are_null(
     if len(values) < 2 or not len(never):
         return undecided(f"{len(values)} seeds at noise {noise:g} with {copies} copies, 2 needed", len(values))
     interval, test = statistics.equivalence_of_means(values, never["exposure_bits"], -margin, margin)
-    outside = interval.low > margin or interval.high < -margin
-    verdict = decide(test.p_value < 0.05, outside, len(values), seeds)
+    verdict = equivalent(test.p_value, interval, margin)
     summary = f"inserted {values.mean():.3g} bits, never inserted {never['exposure_bits'].mean():.3g}; "
-    summary += f"difference {shown(interval, 'bits')} (90 %)"
+    summary += f"difference {shown(interval, 'bits')} (90 %), {len(values)} of {seeds} planned seeds"
+    if verdict and not _learned_without_privacy(table, copies):
+        return undecided(f"{summary}; without privacy nothing was memorised either", len(values))
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)
+
+
+def _learned_without_privacy(table: pd.DataFrame, copies: int) -> bool:
+    """The positive control: is the canary beyond the null law (Gamma test) in the models without privacy?"""
+    frame = tidy_privacy.canaries(table)
+    frame = frame[~frame["private"] & (frame["copies"] == copies)]
+    values = frame.groupby("pair")["bits"].mean().to_numpy()
+    return len(values) > 0 and statistics.exponential_null(values).p_value < 0.05
 
 
 def copies_are_learned(table: pd.DataFrame, reference: pd.DataFrame, *, noise: float, seeds: int) -> Outcome:
@@ -95,10 +104,10 @@ def back_ends_agree(table: pd.DataFrame, reference: pd.DataFrame, *, value: str,
     listed, verdicts, worst = [], [], None
     for (is_private, _), group in frame.groupby(["private", "run"]):
         interval, test = statistics.equivalence(group["difference"], -margin, margin)
-        outside = interval.low > margin or interval.high < -margin
-        verdicts.append(decide(test.p_value < 0.05, outside, len(group), seeds))
+        verdicts.append(equivalent(test.p_value, interval, margin))
         listed.append(f"{'private' if is_private else 'not private'}: {shown(interval, unit)}")
         worst = max(filter(None, (worst, (interval, test, len(group)))), key=lambda found: abs(found[0].estimate))
     verdict = False if False in verdicts else None if None in verdicts else True
     interval, test, n = worst
-    return Outcome(verdict, *interval, *test, n=n, summary=f"tf - torch, {'; '.join(listed)} (90 %)")
+    summary = f"tf - torch, {'; '.join(listed)} (90 %), {n} of {seeds} planned seeds"
+    return Outcome(verdict, *interval, *test, n=n, summary=summary)

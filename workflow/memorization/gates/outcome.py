@@ -41,6 +41,15 @@ def decide(found: bool, contradicted: bool, n: int, planned: int) -> bool | None
     return False if contradicted or n >= planned else None
 
 
+def equivalent(p_value: float, interval: Interval, margin: float) -> bool | None:
+    """Verdict of a TOST within +-margin: True where it passes, False where its interval lies outside, else None: that
+    equivalence was not shown does not show a difference.
+    """
+    if p_value < 0.05:
+        return True
+    return False if interval.low > margin or interval.high < -margin else None
+
+
 def within(interval: Interval, low: float, high: float, n: int, planned: int) -> bool | None:
     """Does a value lie in [low, high]? By its interval; by the estimate alone only with the planned seeds."""
     inside = low <= interval.low and interval.high <= high

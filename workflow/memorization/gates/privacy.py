@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from memorization import statistics, tidy_privacy
-from memorization.gates.outcome import Outcome, decide, shown, undecided
+from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided
+from memorization.lower_bound import attainable
 from memorization.statistics import Interval
 
 
@@ -56,24 +57,39 @@ def exposure_is_null(table: pd.DataFrame, reference: pd.DataFrame, *, margin: fl
     """G13: in every private training the mean exposure of inserted canaries equals that of those left out, within
     +-margin bits (TOST at .05). All trainings must pass; the ones that do not are listed.
 
-    canaries: how many inserted ones a training needs before a failed test counts against the claim.
+    canaries: how many inserted ones every training needs for the claim to hold. It is contradicted by an interval
+    beyond the margin, and undecided where models without privacy do not expose such canaries either.
     """
-    rows = null_rows(table, margin)
-    rows = rows[rows["private"]]
+    every = null_rows(table, margin)
+    rows = every[every["private"]]
     if not len(rows):
         return undecided("no private training with canaries that a coin left out")
     passed = rows["p_value"] < 0.05
     outside = (rows["difference_low"] > margin) | (rows["difference_high"] < -margin)
-    enough = rows["n"] >= canaries
-    failed = rows[~passed]
     limits = ["estimate", "difference_low", "difference_high"]
-    listed = [f"{r['backend']} {epsilon_text(r)}: {shown(Interval(*r[limits]), 'bits')}" for _, r in failed.iterrows()]
-    worst = rows.loc[rows["estimate"].abs().idxmax()]
+    listed = [
+        f"{r['backend']} {epsilon_text(r)}: {shown(Interval(*r[limits]), 'bits')}" for _, r in rows[~passed].iterrows()
+    ]
+    worst = Interval(*rows.loc[rows["estimate"].abs().idxmax(), limits])
     summary = f"{int(passed.sum())} of {len(rows)} trainings within {margin:g} bit (90 %)"
     summary += f"; not: {'; '.join(listed)}" if listed else ""
-    verdict = True if passed.all() else False if (outside | (~passed & enough)).any() else None
-    interval = Interval(worst["estimate"], worst["difference_low"], worst["difference_high"])
-    return Outcome(verdict, *interval, p_value=float(rows["p_value"].max()), n=int(rows["n"].sum()), summary=summary)
+    summary += _losses_told(table)
+    verdict = True if passed.all() and rows["n"].min() >= canaries else False if outside.any() else None
+    # The positive control: the same canaries must be exposed where training is not private.
+    exposed = set(every.loc[~every["private"] & (every["difference_low"] > margin), "backend"])
+    if verdict and not set(rows["backend"]) <= exposed:
+        return undecided(f"{summary}; without privacy these canaries are not exposed either", int(rows["n"].sum()))
+    return Outcome(verdict, *worst, p_value=float(rows["p_value"].max()), n=int(rows["n"].sum()), summary=summary)
+
+
+def _losses_told(table: pd.DataFrame) -> str:
+    """Whether private models have learned anything: their test losses, for a summary."""
+    final = tidy_privacy.final(table)
+    final = final[final["private"]]
+    if not len(final):
+        return ""
+    low, high = final["test_loss_nats"].min(), final["test_loss_nats"].max()
+    return f"; private test losses {low:.2f} to {high:.2f} nats"
 
 
 def canary_memorised(table: pd.DataFrame, reference: pd.DataFrame, *, margin: float, seeds: int) -> Outcome:
@@ -99,68 +115,78 @@ def canary_memorised(table: pd.DataFrame, reference: pd.DataFrame, *, margin: fl
 
 
 def exposure_ignores_epsilon(table: pd.DataFrame, reference: pd.DataFrame, *, margin: float, canaries: int) -> Outcome:
-    """Table 3: per back end, regression of the inserted canaries' exposure on the order of epsilon; the change from the
-    least to the largest epsilon is within +-margin bits (TOST).
+    """Table 3: per back end, the change of an inserted canary's exposure from the least to the largest epsilon (its
+    regression on the order of epsilon) is within +-margin bits on average (TOST over canaries: the same ones, under the
+    same coins, are in the models of every epsilon).
     """
     about = tidy_privacy.trainings(table)
     about = about[about["private"] & np.isfinite(about["wanted"])]
     coins = tidy_privacy.coins(table)
     coins = coins[coins["inserted"]].merge(about[[*tidy_privacy.RUN, "wanted"]], on=tidy_privacy.RUN)
-    listed, p_values, outside, found = [], [], [], []
+    listed, found, verdicts = [], [], []
     for backend, group in coins.groupby("backend"):
         level = group["wanted"].rank(method="dense") - 1
-        if level.max() < 2 or len(group) < canaries:
+        slopes = _slopes(group.assign(level=level / max(level.max(), 1)))
+        if level.max() < 2 or len(slopes) < canaries:
             continue
-        fit = stats.linregress(level / level.max(), group["exposure_bits"])
-        half = stats.t.ppf(0.95, len(group) - 2) * fit.stderr
-        change = Interval(fit.slope, fit.slope - half, fit.slope + half)
-        below, above = ((fit.slope + s * margin) / fit.stderr for s in (1, -1))
-        p_values.append(float(max(stats.t.sf(below, len(group) - 2), stats.t.cdf(above, len(group) - 2))))
-        outside.append(change.low > margin or change.high < -margin)
-        listed.append(f"{backend}: {shown(change, 'bits')} over {level.nunique()} epsilons")
-        found.append(change)
+        change, test = statistics.equivalence(slopes, -margin, margin)
+        verdicts.append(equivalent(test.p_value, change, margin))
+        listed.append(f"{backend}: {shown(change, 'bits')} over {level.nunique()} epsilons, {len(slopes)} canaries")
+        found.append((change, test, len(slopes)))
     if not found:
-        return undecided("no back end with three finite epsilons and enough canaries", len(coins))
-    worst = max(found, key=lambda i: abs(i.estimate))
-    verdict = decide(max(p_values) < 0.05, any(outside), len(coins), canaries)
-    return Outcome(verdict, *worst, p_value=max(p_values), n=len(coins), summary=f"{'; '.join(listed)} (90 %)")
+        return undecided("no back end with three finite epsilons and enough canaries")
+    worst, test, n = max(found, key=lambda one: abs(one[0].estimate))
+    verdict = False if False in verdicts else None if None in verdicts else True
+    return Outcome(verdict, *worst, *test, n=n, summary=f"{'; '.join(listed)} (90 %)")
+
+
+def _slopes(coins: pd.DataFrame) -> np.ndarray:
+    """Least-squares slope of exposure on `level` of every canary (replicate and index) with three levels or more."""
+    groups = (g for _, g in coins.groupby(["replicate", "index"]) if g["level"].nunique() > 2)
+    return np.array([np.polyfit(g["level"], g["exposure_bits"], 1)[0] for g in groups])
 
 
 def private_loss_penalty(
     table: pd.DataFrame, reference: pd.DataFrame, *, low: float, high: float, seeds: int
 ) -> Outcome:
-    """Table 3: least mean test loss of the private trainings over that of the others, in percent, lies in [low, high]
-    in every back end.
+    """Table 3: least mean test loss of the private trainings (epsilon finite) over that of the others, in percent, lies
+    in [low, high] in every back end.
     """
-    final = tidy_privacy.final(table)
+    about = tidy_privacy.trainings(table)
+    about = about[~about["private"] | np.isfinite(about["classic_rdp"])]
+    final = tidy_privacy.final(table).merge(about[[*tidy_privacy.RUN, "classic_rdp"]], on=tidy_privacy.RUN)
     listed, values = [], []
     for backend, group in final.groupby("backend"):
         mean = group.groupby(["private", "run"])["test_loss_nats"].mean().groupby("private").min()
-        if {True, False} <= set(mean.index):
+        if {True, False} == set(mean.index):
             values.append(100 * (mean[True] / mean[False] - 1))
             listed.append(f"{backend}: {mean[True]:.3f} against {mean[False]:.3f} nats, {values[-1]:+.1f} %")
     n = int(final.groupby("run")["replicate"].nunique().min()) if len(final) else 0
     if not values or n < seeds:
         return undecided("; ".join(listed) or "no pair of trainings", n)
     verdict = all(low <= value <= high for value in values)
-    return Outcome(verdict, float(np.mean(values)), min(values), max(values), n=n, summary="; ".join(listed))
+    return Outcome(verdict, float(np.mean(values)), n=n, summary="; ".join(listed))
 
 
 def measured_below_guaranteed(table: pd.DataFrame, reference: pd.DataFrame, *, convention: str) -> Outcome:
-    """The empirical lower bound never exceeds the accounted epsilon: a check of ours on accounting, noise and audit.
+    """The empirical lower bound does not exceed the accounted epsilon: a check of ours on accounting, noise and audit.
 
-    Each lower bound holds with 95 %: so many violations are counted against what chance allows (binomial test).
+    Only trainings whose guarantee is below what their audit could show at best can fail, so only they count; as each
+    bound holds with 95 %, violations are counted against what chance allows (binomial test). Undecided without such
+    trainings, or where the audit shows nothing even without privacy.
     """
-    bounds = tidy_privacy.lower_bounds(table)
-    bounds = bounds[bounds["private"] & bounds[convention].notna()]
+    every = tidy_privacy.lower_bounds(table)
+    best = [attainable(int(m), delta) for m, delta in zip(every["canaries"], every["delta"], strict=True)]
+    bounds = every[every["private"] & (every[convention] < pd.Series(best, index=every.index))]
     if not len(bounds):
-        return undecided("no audited private model")
+        return undecided("no audited private model whose guarantee the audit could contradict", len(every))
     above = bounds["epsilon_low"] > bounds[convention]
     test = stats.binomtest(int(above.sum()), len(bounds), 0.05, alternative="greater")
-    finite = bounds[np.isfinite(bounds[convention])]
-    ratio = (finite[convention] / finite["epsilon_low"].where(finite["epsilon_low"] > 0)).dropna()
-    told = f"guarantees exceed it {ratio.min():.3g} to {ratio.max():.3g} times" if len(ratio) else "all are 0"
-    summary = f"{int(above.sum())} of {len(bounds)} lower bounds above {convention}; largest "
-    summary += f"{bounds['epsilon_low'].max():.3g}; {told}"
+    summary = f"{int(above.sum())} of {len(bounds)} lower bounds above {convention} where {convention} is below "
+    summary += f"{max(best):.3g}, the most that such an audit can show; largest lower bounds "
+    open_to_all = every.loc[~every["private"], "epsilon_low"].max()
+    summary += f"{every.loc[every['private'], 'epsilon_low'].max():.3g} private, {open_to_all:.3g} without privacy"
+    if not open_to_all > 0:
+        return undecided(f"{summary}: the audit has no power", len(bounds))
     share = statistics.binomial_interval(int(above.sum()), len(bounds))
     return Outcome(bool(test.pvalue >= 0.05), *share, p_value=test.pvalue, n=len(bounds), summary=summary)

@@ -5,19 +5,23 @@ import pandas as pd
 from scipy import stats
 
 from memorization import statistics, tidy, tidy_privacy
-from memorization.gates.outcome import Outcome, decide, shown, undecided, within
+from memorization.gates.outcome import Outcome, decide, shown, undecided
 
 
 def private_loss_gap(table: pd.DataFrame, reference: pd.DataFrame, *, most: float, seeds: int) -> Outcome:
-    """G3: test loss of D minus that of N, paired by seed, is positive and below `most` nats per character."""
+    """G3: test loss of D minus that of N, paired by seed, is above 0 and at most `most` nats per character, by its 95 %
+    interval; contradicted where that lies beyond either.
+    """
     frame = tidy_privacy.losses(table)
     if len(frame) < 3:
         return undecided(f"{len(frame)} pairs of models, 3 needed", len(frame))
     interval = statistics.t_interval(frame["gap"])
-    verdict = within(interval, 0.0, most, len(frame), seeds)
+    contradicted = interval.high < 0 or interval.low > most
+    verdict = True if interval.low > 0 and interval.high <= most else False if contradicted else None
     relative = 100 * (frame["D"].mean() / frame["N"].mean() - 1)
     summary = f"D {frame['D'].mean():.3f}, N {frame['N'].mean():.3f} nats (s.d. {frame['D'].std():.2g}, "
-    summary += f"{frame['N'].std():.2g}); gap {shown(interval, 'nats')}, {relative:+.1f} %"
+    summary += f"{frame['N'].std():.2g}); gap {shown(interval, 'nats')}, {relative:+.1f} %, "
+    summary += f"{len(frame)} of {seeds} planned pairs"
     return Outcome(verdict, *interval, n=len(frame), summary=summary)
 
 
