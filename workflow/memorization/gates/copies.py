@@ -36,8 +36,9 @@ def copies_are_null(
     frame = frame[frame["private"] & (frame["copies"] == copies) & np.isclose(frame["noise"], noise)]
     never = tidy_privacy.controls(table).merge(frame[tidy_privacy.RUN].drop_duplicates(), on=tidy_privacy.RUN)
     values = frame.groupby("pair")["bits"].mean().to_numpy()
-    if len(values) < 2 or not len(never):
-        return undecided(f"{len(values)} seeds at noise {noise:g} with {copies} copies, 2 needed", len(values))
+    if len(values) < 3 or not len(never):
+        mean = f", mean exposure {values.mean():.3g} bits" if len(values) else ""
+        return undecided(f"{len(values)} seeds at noise {noise:g} with {copies} copies, 3 needed{mean}", len(values))
     interval, test = statistics.equivalence_of_means(values, never["exposure_bits"], -margin, margin)
     verdict = equivalent(test.p_value, interval, margin)
     summary = f"inserted {values.mean():.3g} bits, never inserted {never['exposure_bits'].mean():.3g}; "
