@@ -235,8 +235,10 @@ def test_mnist_expected_output(shift, expected):
     key, parameters = "b6_mnist_accuracy", {"noise": 1.1, "margins": [3.0, 2.0]}
     found = run("mnist_expected_output", synthetic.mnist(shift=shift), key, **parameters, seeds=1)
     assert found.verdict_supported is expected
-    few = run("mnist_expected_output", synthetic.mnist(2), key, **parameters, seeds=10)
-    assert few.verdict_supported is None, "two seeds differ by more than the margin"
+    apart = synthetic.mnist(2)
+    apart["test_accuracy"] += 0.06 * (apart["replicate"] - 0.5)
+    few = run("mnist_expected_output", apart, key, **parameters, seeds=10)
+    assert few.verdict_supported is None, "two seeds that differ by six points cannot tell"
     assert run("mnist_expected_output", synthetic.mnist(), key, noise=0.7, margins=[3], seeds=1).n == 0
 
 
