@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from memorization import environments
+from memorization.backends import BACKENDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +46,22 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def torch_environment() -> Path:
-    """The interpreter of envs/torch, built if it is not there (as Snakemake's onstart does)."""
-    environments.build("torch", root=ROOT)
-    return ROOT / "envs" / "torch" / ".venv" / "bin" / "python"
+def built() -> dict[str, Path]:
+    """Back end -> the interpreter of its environment, built if it is not there (as Snakemake's onstart does)."""
+    for backend in BACKENDS:
+        environments.build(backend, root=ROOT)
+    return {backend: ROOT / "envs" / backend / ".venv" / "bin" / "python" for backend in BACKENDS}
+
+
+@pytest.fixture(scope="session")
+def torch_environment(built) -> Path:
+    """The interpreter of envs/torch."""
+    return built["torch"]
+
+
+def borrow(clone: Path, built: dict[str, Path], target: Path) -> Path:
+    """A copy of `clone` at `target` that uses the built environments."""
+    shutil.copytree(clone, target)
+    for backend, python in built.items():
+        (target / "envs" / backend / ".venv").symlink_to(python.parents[1])
+    return target

@@ -13,22 +13,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import run, snakemake
-from memorization.expansion import load_paper
+from conftest import borrow, run, snakemake
+from memorization.expansion import known_papers, load_paper
 
-FIGURES = list(load_paper("secret_sharer").figures)
+FIGURES = [(paper, key) for paper in known_papers() for key in load_paper(paper).figures]
 CLOSED = "http://127.0.0.1:9"
 OFFLINE = {"HTTP_PROXY": CLOSED, "HTTPS_PROXY": CLOSED, "http_proxy": CLOSED, "https_proxy": CLOSED, "NO_PROXY": None}
 """No network: every request goes to a closed port."""
 
 
 @pytest.fixture(scope="module")
-def workplace(clone, torch_environment, tmp_path_factory) -> Path:
-    """A fresh clone that borrows the built back end environment."""
-    target = tmp_path_factory.mktemp("smoke") / "repository"
-    shutil.copytree(clone, target)
-    (target / "envs" / "torch" / ".venv").symlink_to(torch_environment.parents[1])
-    return target
+def workplace(clone, built, tmp_path_factory) -> Path:
+    """A fresh clone that borrows the built back ends' environments."""
+    return borrow(clone, built, tmp_path_factory.mktemp("smoke") / "repository")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +40,11 @@ def test_offline_run_finishes_and_says_so(workplace, offline_run):
     assert offline_run.returncode == 0, offline_run.stdout[-4000:] + offline_run.stderr[-4000:]
     assert "STAND-IN" in offline_run.stdout
     assert "figures and tables: paper_figures/smoke/" in offline_run.stdout
-    for figure in FIGURES:
+    for paper, figure in FIGURES:
         for kind in ("pdf", "png"):
-            drawn = workplace / "paper_figures" / "smoke" / "secret_sharer" / f"{figure}.{kind}"
+            drawn = workplace / "paper_figures" / "smoke" / paper / f"{figure}.{kind}"
             assert drawn.stat().st_size > 10_000, drawn
-        table = pd.read_csv(
-            workplace / "results" / "smoke" / "tables" / "secret_sharer" / f"{figure}.csv", low_memory=False
-        )
+        table = pd.read_csv(workplace / "results" / "smoke" / "tables" / paper / f"{figure}.csv", low_memory=False)
         assert set(table["data_source"]) <= {"standin", "none"}
 
 
@@ -62,7 +57,7 @@ def test_no_claim_is_judged_on_a_standin(workplace, offline_run):
 
 def test_report_is_one_page_that_holds_every_figure(workplace, offline_run):
     page = (workplace / "report.html").read_text()
-    assert all(f"{figure}.png" in page for figure in FIGURES)
+    assert all(f"{figure}.png" in page for _, figure in FIGURES)
     assert "claims.html" in page
 
 
@@ -94,7 +89,7 @@ def test_publish_then_draw_from_the_published_tables(workplace, offline_run):
     shutil.rmtree(workplace / "results")
     drawn = snakemake(workplace, "--cores", "2", "--config", "tables=published", MEMORIZATION_DATA=None)
     assert drawn.returncode == 0, drawn.stderr[-3000:]
-    assert all((published / "secret_sharer" / f"{figure}.pdf").exists() for figure in FIGURES)
+    assert all((published / paper / f"{figure}.pdf").exists() for paper, figure in FIGURES)
     assert not (workplace / "results" / "published" / "runs").exists()
 
 
@@ -110,13 +105,11 @@ def test_real_data_from_a_mirror_is_used_and_recorded(workplace, torch_environme
     assert os.environ["MEMORIZATION_DATA"] not in (workplace / "results/smoke/data/ptb/provenance.json").read_text()
 
 
-def test_a_truncated_mirror_stops_the_run_before_training(clone, torch_environment, tmp_path):
+def test_a_truncated_mirror_stops_the_run_before_training(clone, built, tmp_path):
     (tmp_path / "mirror" / "ptb").mkdir(parents=True)
     for part in ("train", "valid", "test"):
         (tmp_path / "mirror" / "ptb" / f"ptb.{part}.txt").write_text(" cut off in the mid")
-    workplace = tmp_path / "repository"
-    shutil.copytree(clone, workplace)
-    (workplace / "envs" / "torch" / ".venv").symlink_to(torch_environment.parents[1])
+    workplace = borrow(clone, built, tmp_path / "repository")
     ended = snakemake(
         workplace, "--cores", "1", "--config", "scale=smoke", "figures=fig08_overtraining",
         MEMORIZATION_DATA=str(tmp_path / "mirror"), **OFFLINE,
@@ -127,10 +120,8 @@ def test_a_truncated_mirror_stops_the_run_before_training(clone, torch_environme
     assert not list(workplace.glob("results/smoke/runs/**/model.npz"))
 
 
-def test_a_failed_cell_is_explained_and_does_not_stop_the_rest(clone, torch_environment, tmp_path):
-    workplace = tmp_path / "repository"
-    shutil.copytree(clone, workplace)
-    (workplace / "envs" / "torch" / ".venv").symlink_to(torch_environment.parents[1])
+def test_a_failed_cell_is_explained_and_does_not_stop_the_rest(clone, built, tmp_path):
+    workplace = borrow(clone, built, tmp_path / "repository")
     figures = workplace / "workflow" / "papers" / "secret_sharer" / "figures.yaml"
     content = yaml.safe_load(figures.read_text())
     content["figures"]["fig08_overtraining"]["base"]["canary"] = {"format": "Ünlikely {d}{d}"}
