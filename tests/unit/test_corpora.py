@@ -1,6 +1,7 @@
 """Planting canaries, cutting windows, and whole replicates' corpora."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -311,13 +312,29 @@ def test_a_window_canarys_filler_is_text_of_the_corpus_and_has_a_stream_of_its_o
     assert len(set(found[0])) > 1
 
 
-def test_window_canaries_need_a_boundary_at_a_line_end():
+def test_a_text_without_such_a_boundary_is_closed_after_its_last_window():
+    """With and without copies, so that they still differ in one record each."""
+    base, symbols = "aaaa\n" + "abcabcabc\n" * 9, Vocabulary(tuple("\nabcx"))
+    counts = []
+    for kept in ([False, False], [True, False], [True, True]):
+        rngs = np.random.default_rng(0), np.random.default_rng(1)
+        text, positions = plant_windows(base, ["xx", "xa"], np.array(kept), *rngs, 10)
+        assert [text[p - 1 : p + 3] for p in np.sort(positions)] == ["\nxx\n", "\nxa\n"][: sum(kept)]
+        ids = symbols.encode(text, "text")
+        counts.append(Counter(zip(*(map(bytes, part) for part in windows(ids, 10)), strict=True)))
+    assert counts[0].total() == 9
+    for fewer, more in pairwise(counts):
+        assert not fewer - more
+        assert (more - fewer).total() == 1
+
+
+def test_window_canaries_stand_at_line_ends():
     keep, rng = np.ones(1, dtype=bool), np.random.default_rng(0)
     text, positions = plant_windows("aaaa\n" + "aaaaaaaaa\n" * 9, ["xx"], keep, rng, rng, 9)
     assert text[positions[0] - 1 : positions[0] + 3] == "\nxx\n"
     assert positions[0] % 9 == 1
-    with pytest.raises(UserError, match="no boundary between windows of 10"):
-        plant_windows("aaaa\n" + "aaaaaaaaa\n" * 9, ["xx"], keep, rng, rng, 10)
+    with pytest.raises(UserError, match="no line end with 10 characters after it"):
+        plant_windows("a" * 40, ["xx"], keep, rng, rng, 10)
     with pytest.raises(UserError, match="training window of 3"):
         plant_windows("\n\n\n\n\n\n\n\n", ["xxx"], keep, rng, rng, 3)
 

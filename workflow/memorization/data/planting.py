@@ -61,20 +61,27 @@ def plant_windows(
     the text has a newline. That newline is the last target both of the copy and, with or without it, of the window
     before. Places (from `rng`, with replacement) and fillers (text that follows a random line end) are drawn for all
     `lines`, but only those with `keep` (bool[n]) are inserted: inserting one changes neither another nor its place.
-    Returns as `plant_lines`. Raises UserError where a line is longer than a window or no boundary has a newline.
+    Where no boundary of a short text has a newline, the text is closed by one after its last whole window, with or
+    without copies, and they go there.
+    Returns as `plant_lines`. Raises UserError where a line is longer than a window or the text has no filler.
     """
-    if not keep.any():
-        return text, np.zeros(0, dtype=np.int64)
-    _fits_a_window(lines[0], window)
+    if lines:
+        _fits_a_window(lines[0], window)
     # `corpora.windows` cuts as many as have a target after their last character.
     boundaries = np.arange(0, max(len(text) - 1, 0) + 1, window)
     newlines = _newlines(text)
     boundaries = boundaries[np.isin(boundaries, newlines)]
+    if not len(boundaries):
+        end = max(len(text) - 1, 0) // window * window
+        text, boundaries = text[:end] + "\n", np.array([end])
+        newlines = _newlines(text)
+    if not keep.any():
+        return text, np.zeros(0, dtype=np.int64)
     starts = newlines[newlines + 1 + window <= len(text)] + 1
-    if not len(boundaries) or not len(starts):
+    if not len(starts):
         raise UserError(
-            f"canary.position window: no boundary between windows of {window} characters falls on a line end in "
-            f"{len(text)} characters of training text; raise corpus.fraction or change training.sequence_length"
+            f"canary.position window: no line end with {window} characters after it, to fill up a copy's window, in "
+            f"{len(text)} characters of training text; raise corpus.fraction or lower training.sequence_length"
         )
     # Deviation: not uniform over all windows. Few boundaries have a newline (one in 45 of the Penn Treebank's), so
     # copies may share one; they then follow one another.

@@ -74,8 +74,7 @@ def mnist_expected_output(
 
 def digits(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of source `digits` (`digit_gallery.gallery`), of every back end; empty without them."""
-    frame = table[table["source"] == "digits"]
-    return frame.assign(kind=frame["kind"].fillna("")) if len(frame) else frame
+    return tidy.rows(table, "digits")
 
 
 def concordance(ranks: pd.Series) -> float:
