@@ -23,6 +23,7 @@ from memorization.data.planting import plant_lines, plant_windows
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.specs import CanarySpec, CorpusSpec, RunSpec, TrainingSpec
+from memorization.vocabulary import Vocabulary
 
 LINES = st.lists(st.text("ab ", max_size=30), min_size=1, max_size=60)
 POSITIONS = st.sampled_from(["uniform", "start"])
