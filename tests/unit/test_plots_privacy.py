@@ -97,7 +97,9 @@ def test_tab03_shows_the_papers_row_beside_both_back_ends():
 
 def test_tab03_marks_what_is_not_within_the_margin():
     def coloured(leak):
-        figure = draw("secret_sharer", "tab03_differential_privacy", synthetic.table3(leak=leak, backends=("torch",)))
+        figure = draw(
+            "secret_sharer", "tab03_differential_privacy", synthetic.table3(leak=leak, count=400, backends=("torch",))
+        )
         cells = [c.get_text() for axes in figure.axes for table in axes.tables for c in table.get_celld().values()]
         return sum(t.get_text() == "no" and t.get_color() == plotting.COLORS["canary"] for t in cells)
 
