@@ -172,6 +172,10 @@ def private_losses(axes: Axes, rows: pd.DataFrame, reference: pd.DataFrame) -> N
         best = group.loc[~group["private"], "loss"].min()
         if np.isfinite(best):
             axes.axhline(best, color=color, lw=0.9, ls=(0, (1, 1.5)), label=f"{backend}: best without privacy")
+    return None
+
+
+def uniform_guess(axes: Axes) -> None:
+    """The loss of a model that has learned nothing, for the Penn Treebank's alphabet (a stand-in has another)."""
     uniform = np.log(PTB_SYMBOLS)
     axes.axhline(uniform, color=COLORS["muted"], lw=0.8, label=f"uniform guess: {uniform:.2f}")
-    return None

@@ -260,6 +260,8 @@ def tab03_differential_privacy(table: pd.DataFrame, reference: pd.DataFrame) -> 
     panels_table3.private_table(listed, rows, reference)
     panels_table3.forest(left, rows)
     panels_table3.private_losses(right, rows, reference)
+    if "standin" not in set(table["data_source"]):
+        panels_table3.uniform_guess(right)
     mark = plotting.marks(reference[reference["series"] == "exposure"]) if len(reference) else "none"
     title = f"(a) Training with and without differential privacy, δ = 10$^{{-9}}$; the paper's values: {mark}"
     listed.set_title(title, pad=8)
