@@ -6,7 +6,8 @@ from memorization.configuration import load_config, validate
 from memorization.errors import UserError
 from memorization.expansion import Plan, expand, merge, shrink
 from memorization.figure_specs import FigureSpec
-from memorization.specs import AttackSpec, RunSpec, canonical_json
+from memorization.spec_base import canonical_json
+from memorization.specs import AttackSpec, RunSpec
 
 
 def run_spec(**tree) -> RunSpec:

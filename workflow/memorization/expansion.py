@@ -23,6 +23,12 @@ S = TypeVar("S", bound=Strict)
 EXPERIMENT = frozenset({"base", "grid", "cells", "attack", "score", "scales"})
 """The fields of a figure that say what is run."""
 
+PARTS: dict[str, type[Strict]] = {"attack": AttackSpec, "score": ScoreSpec}
+"""First word of a dotted key (of a cell, a grid, a cap) that is not about the run but about what is asked of it."""
+
+DATA_PART = {"text": "corpus", "image": "data", "translation": "pairs"}
+"""Task -> the part of its specification that names the data set."""
+
 PAPERS = ROOT / "workflow" / "papers"
 
 
@@ -150,28 +156,45 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
     narrowed = figure.scales.get(plan.config.scale, ScaleOverride())
     caps = [plan.scale.caps, narrowed.caps]
     same_task = figure.base.get("task", "text") == spec.run.get("task", "text")
-    base = merge(spec.run if same_task else {}, figure.base)
-    for varied in _grid(figure, narrowed, where):
-        tree = copy.deepcopy(base)
+    base = {"": merge(spec.run if same_task else {}, figure.base)}
+    base |= {} if figure.attack is None else {"attack": merge(spec.attack, figure.attack)}
+    base |= {} if figure.score is None else {"score": figure.score}
+    for varied in _grid(figure, narrowed, where, plan.scale.cells):
+        trees = copy.deepcopy(base)
         for dotted, value in varied.items():
-            set_dotted(tree, dotted, value)
-        run = _capped(_run(tree, where), caps, where)
+            _set_varied(trees, dotted, value, where)
+        if narrowed.dataset is not None:
+            part = DATA_PART.get(trees[""].get("task", "text"), "corpus")
+            trees[""].setdefault(part, {})["dataset"] = narrowed.dataset
+        run = _capped(_run(trees[""], where), caps, where)
         attack, score = (
-            None if asked is None else _capped(validate(kind, merge(low, asked), f"{where}: {name}"), caps, where, name)
-            for name, kind, low, asked in (
-                ("attack", AttackSpec, spec.attack, figure.attack),
-                ("score", ScoreSpec, {}, figure.score),
-            )
+            _capped(validate(kind, trees[name], f"{where}: {name}"), caps, where, name) if name in trees else None
+            for name, kind in PARTS.items()
         )
         if run.dataset not in datasets:
             known = ", ".join(sorted(datasets))
-            part = "data" if run.task == "image" else "corpus"
-            raise UserError(f"{where}: {part}.dataset: unknown {run.dataset!r}; known: {known}")
-        shown = {k: get_dotted(run.model_dump(), k) for k in varied}
+            raise UserError(f"{where}: {DATA_PART[run.task]}.dataset: unknown {run.dataset!r}; known: {known}")
+        dumps = {"": run.model_dump()} | {
+            n: part.model_dump() for n, part in (("attack", attack), ("score", score)) if part is not None
+        }
+        shown = {key: get_dotted(dumps[part], rest) for key in varied for part, rest in [_part_of(key)]}
         for backend in plan.config.backends:
             if backend in (narrowed.backends or figure.backends):
                 backends.require_able(backend, run, where)
                 yield Cell(backend, run, attack, score, shown)
+
+
+def _part_of(dotted: str) -> tuple[str, str]:
+    """ "attack.references" -> ("attack", "references"); a key of the run itself belongs to part ""."""
+    head, _, rest = dotted.partition(".")
+    return (head, rest) if head in PARTS else ("", dotted)
+
+
+def _set_varied(trees: dict[str, dict[str, Any]], dotted: str, value: Any, where: str) -> None:
+    part, key = _part_of(dotted)
+    if part not in trees:
+        raise UserError(f"{where}: {dotted}: the figure has no {part}; add `{part}: {{}}` to it")
+    set_dotted(trees[part], key, value)
 
 
 def _run(tree: dict[str, Any], where: str) -> Trainable:
@@ -189,16 +212,14 @@ def task_of(tree: dict[str, Any], where: str) -> type[Trainable]:
 
 def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str = "") -> S:
     """`spec` under every cap that speaks of it. Caps of attacks and scores begin with `attack.` and `score.`."""
-    named = {"attack": AttackSpec, "score": ScoreSpec}
     for cap in caps:
         mine = {}
         for dotted, limit in cap.items():
-            head, _, rest = dotted.partition(".")
-            kinds = [named[head]] if head in named else list(TASKS.values())
-            key = rest if head in named else dotted
+            part, key = _part_of(dotted)
+            kinds = [PARTS[part]] if part else list(TASKS.values())
             if not any(has_key(kind, key) for kind in kinds):
                 raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)")
-            if (head if head in named else "") == prefix and has_key(type(spec), key):
+            if part == prefix and has_key(type(spec), key):
                 mine[key] = limit
         spec = shrink(spec, mine, where)
     return spec
@@ -214,18 +235,18 @@ def has_key(model: Any, dotted: str) -> bool:
     return True
 
 
-def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str) -> list[dict[str, Any]]:
-    """The figure's cells as dotted overrides, narrowed to a subset at this scale."""
+def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | None) -> list[dict[str, Any]]:
+    """The figure's cells as dotted overrides, narrowed to a subset at this scale, of which `most` are kept."""
     if figure.cells and figure.grid:
         raise UserError(f"{where}: give either grid or cells, not both")
     if figure.cells:
-        return figure.cells[: narrowed.cells] if narrowed.cells else figure.cells
+        return figure.cells[: narrowed.cells][:most]
     grid = dict(figure.grid)
     for key, values in narrowed.grid.items():
         if not set(values) <= set(grid.get(key, [])):
             raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {grid.get(key, [])}")
         grid[key] = values
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())][:most]
 
 
 def merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class ScaleOverride(Strict):
     grid: dict[str, list[Any]] = Field({}, description="A subset of the grid.")
     cells: Positive | None = Field(None, description="Only the first so many cells.")
     backends: tuple[str, ...] | None = Field(None, strict=False, description="Only these of its back ends.")
+    dataset: str | None = Field(None, description="A smaller data set that takes the place of the figure's.")
 
 
 class FigureSpec(Strict):
@@ -69,3 +70,4 @@ class ScaleSpec(Strict):
     description: str
     on_missing: Literal["standin", "error"] = Field(description="When neither mirror nor network has the data.")
     caps: dict[str, float | int] = Field({}, description="Dotted key -> largest value.")
+    cells: Positive | None = Field(None, description="Only the first so many cells of every figure.")

@@ -7,8 +7,12 @@ Sizes are the registry's (a stand-in may be smaller; then training itself says s
 from memorization import privacy
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
-from memorization.expansion import Plan
+from memorization.expansion import DATA_PART, Plan
 from memorization.specs import ImageRunSpec, RunSpec, Trainable
+
+
+FITTING = {"text": ("text", "mail"), "image": ("images",), "translation": ("pairs",)}
+"""Task -> the kinds of data that it can be trained on."""
 
 
 def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
@@ -17,7 +21,7 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
         for spec in {cell.run.run_id: cell.run for cell in figure.cells}.values():
             dataset = datasets[spec.dataset]
             where = f"workflow/papers/{paper}/figures.yaml: {key}"
-            if (dataset.kind == "images") != (spec.task == "image"):
+            if dataset.kind not in FITTING[spec.task]:
                 raise UserError(f"{where}: task {spec.task}: data set {spec.dataset!r} holds {dataset.kind}")
             examples = expected_examples(spec, dataset)
             if examples is None:
@@ -33,8 +37,7 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
 
 def fraction(spec: Trainable) -> float:
     """The share of the training data that is used."""
-    part = getattr(spec, "corpus", None) or getattr(spec, "data", None)
-    return part.fraction
+    return getattr(spec, DATA_PART[spec.task]).fraction
 
 
 def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:

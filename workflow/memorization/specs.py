@@ -2,35 +2,18 @@
 
 `defaults -> base -> grid -> scale caps -> RunSpec`; a run's id is a hash of its canonical JSON, so two figures that
 ask for the same model train it once. Nothing here reads data or imports a back end: expansion is pure and fast.
-
-A field added later is marked `LATER`: while it holds its default it is left out of the hash, so that a new option
-renames no run that exists.
 """
 
-import hashlib
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from memorization import NUMERICS_VERSION
 from memorization.canaries import CanaryFormat
+from memorization.spec_base import LATER, Above, Count, Fraction, Positive, Strict, Trainable, digest
+from memorization.translation_specs import OptimisationSpec, TranslationRunSpec
 
 NINE_DIGITS = "the random number is " + "{d}" * 9
-
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Above = Annotated[float, Field(gt=0)]
-
-LATER: dict[str, Any] = {"later": True}
-"""`json_schema_extra` of a field that was added after runs had been named."""
-
-
-class Strict(BaseModel):
-    """Unknown keys and silently converted types are errors (YAML reads 1e-3 as text: write 1.0e-3)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class CorpusSpec(Strict):
@@ -41,12 +24,36 @@ class CorpusSpec(Strict):
     evaluation_characters: Positive = Field(
         400_000, description="At most this many leading characters of the validation and of the test file."
     )
+    unit: Literal["character", "word"] = Field(
+        "character",
+        description="What a token is. word: words between spaces, and the line end.",
+        json_schema_extra=LATER,
+    )
+    vocabulary: Annotated[int, Field(ge=10)] | None = Field(
+        None,
+        description="Of words, only the most frequent are kept, the others become <unk>; null keeps all.",
+        json_schema_extra=LATER,
+    )
+    mailbox: Positive | None = Field(
+        None, description="Of mail: the owner with the n-th most text (1, 2, ...).", json_schema_extra=LATER
+    )
+    sanitise: Literal["none", "deduplicate", "mask_digits"] = Field(
+        "none",
+        description="Done to the training text after the canaries went in. deduplicate: every line is kept once; "
+        "mask_digits: in runs of digits, dashes between them included, every digit becomes N.",
+        json_schema_extra=LATER,
+    )
 
 
 class CanarySpec(Strict):
     """What is inserted, how often and where. Each replicate draws its own fill unless `fill` is given."""
 
-    format: str = Field(NINE_DIGITS, description="Text with holes: {d} a digit, {l} a letter a-z.")
+    format: str = Field(
+        NINE_DIGITS,
+        description="Text with holes: {d} a digit, {l} a letter a-z, {p} a letter or digit, {w} a word of the "
+        "vocabulary, {k} the check digit (Luhn) of the digits before it. {x} is no hole: a random letter of the "
+        "canary's own.",
+    )
     fill: str | None = Field(None, description="A fixed fill, e.g. '281265017'; null draws one per replicate.")
     insertions: Count = Field(1, description="How many times the canary is inserted; 0 gives a control run.")
     position: Literal["uniform", "start", "window"] = Field(
@@ -79,12 +86,16 @@ class CanarySpec(Strict):
 
 
 class ModelSpec(Strict):
-    """Architecture. Weights have nn.LSTM's names and shapes."""
+    """Architecture. Weights have nn.LSTM's names and shapes, or those of the architecture's module."""
 
-    architecture: Literal["lstm"] = "lstm"
+    architecture: Literal["lstm", "gru", "cnn", "wavenet", "transformer"] = "lstm"
     layers: Positive = 2
     units: Positive = 200
     embedding: Positive | None = Field(154, description="Width of the trained embedding; null: one-hot input.")
+    kernel: Annotated[int, Field(ge=2)] = Field(
+        3, description="Of cnn and wavenet: inputs of one convolution.", json_schema_extra=LATER
+    )
+    heads: Positive = Field(4, description="Of transformer: attention heads.", json_schema_extra=LATER)
 
 
 class PrivacySpec(Strict):
@@ -112,28 +123,16 @@ class PrivacySpec(Strict):
         return self
 
 
-class OptimisationSpec(Strict):
-    """What every kind of training has."""
-
-    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
-    learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    batch_size: Positive = 128
-    epochs: Annotated[float, Field(gt=0)] = 20.0
-    shuffle: bool = True
-    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(5.0, description="Global norm per replicate.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="On each layer's input but the first's.")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    keep: Literal["final", "best_validation"] = "best_validation"
-    patience: Positive | None = Field(
-        None,
-        description="Epochs without a better validation loss before a replicate stops; null runs all epochs.",
-    )
-
-
 class TrainingSpec(OptimisationSpec):
     """Optimisation of a language model. The window is the unit: each starts from a zero state."""
 
     sequence_length: Annotated[int, Field(ge=2)] = 100
+    weight_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="On the recurrent weights, drawn per batch (AWD-LSTM).", json_schema_extra=LATER
+    )
+    learning_rate_drops: tuple[Positive, ...] = Field(
+        (), strict=False, description="After these epochs the learning rate is divided by 10.", json_schema_extra=LATER
+    )
 
 
 class MeasureSpec(Strict):
@@ -143,18 +142,6 @@ class MeasureSpec(Strict):
     references: Positive = Field(2_000, description="Uniform fills for the sampled and skew-normal estimates.")
     controls: Count = Field(20, description="Fills that were not inserted: the null band.")
     exact_steps: Count = Field(0, description="Model steps that an exact rank may cost per measurement; 0: none.")
-
-
-class Trainable(Strict):
-    """What any run has, whatever is trained: `replicates` models that differ only in their random streams."""
-
-    replicates: Positive = 10
-    seed: Count = 0
-
-    @property
-    def run_id(self) -> str:
-        """Twelve hex digits of the SHA-256 of the canonical JSON and the numerics version."""
-        return digest(self, NUMERICS_VERSION)
 
 
 def _private_training(privacy: PrivacySpec | None, training: OptimisationSpec) -> None:
@@ -228,7 +215,7 @@ class ImageRunSpec(Trainable):
         return self
 
 
-TASKS: dict[str, type[Trainable]] = {"text": RunSpec, "image": ImageRunSpec}
+TASKS: dict[str, type[Trainable]] = {"text": RunSpec, "image": ImageRunSpec, "translation": TranslationRunSpec}
 """`task` of a specification -> its class; without the key it is a text."""
 
 
@@ -237,6 +224,9 @@ class ScoreSpec(Strict):
 
     train_examples: Count = Field(60_000, description="Leading lines or images of the training data.")
     test_examples: Count = Field(0, description="Leading lines or images of the test data.")
+    quantize: Literal["none", "int8"] = Field(
+        "none", description="int8: of weights rounded to 8-bit integers.", json_schema_extra=LATER
+    )
 
     @property
     def score_id(self) -> str:
@@ -258,29 +248,14 @@ class AttackSpec(Strict):
     search_batch: Positive = Field(512, description="Prefixes expanded per model call.")
     top: Count = Field(0, description="List the k most likely fills exactly (Table 1); 0: none.")
     histogram_bins: Count = Field(0, description="Histogram of the reference costs (Fig 2); 0: none.")
+    every: bool = Field(
+        False, description="Rank and search every canary of a model, not only the first.", json_schema_extra=LATER
+    )
+    quantize: Literal["none", "int8"] = Field(
+        "none", description="int8: attack a copy whose weights are 8-bit integers.", json_schema_extra=LATER
+    )
 
     @property
     def attack_id(self) -> str:
         """Twelve hex digits, as `RunSpec.run_id`."""
         return digest(self, NUMERICS_VERSION)
-
-
-def canonical_json(spec: BaseModel) -> str:
-    """Sorted keys, no spaces: the text that is stored. Every field is there but `LATER` ones at their default."""
-    return json.dumps(_named(spec, spec.model_dump(mode="json")), sort_keys=True, separators=(",", ":"))
-
-
-def _named(spec: BaseModel, tree: dict[str, Any]) -> dict[str, Any]:
-    """`tree`, the dump of `spec`, without what was added later and holds its default."""
-    kept = {}
-    for name, field in type(spec).model_fields.items():
-        value = getattr(spec, name)
-        later = isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("later")
-        if not later or value != field.default:
-            kept[name] = _named(value, tree[name]) if isinstance(value, BaseModel) else tree[name]
-    return kept
-
-
-def digest(spec: BaseModel, version: int) -> str:
-    """Twelve hex digits identifying `spec` under a numerics version."""
-    return hashlib.sha256(f"{version}:{canonical_json(spec)}".encode()).hexdigest()[:12]

@@ -12,7 +12,7 @@ from memorization.data.registry import registry
 from memorization.errors import UserError
 from memorization.expansion import code_digest, dataset_names, expand
 from memorization.monitor import Monitor, attach, work
-from memorization.specs import canonical_json
+from memorization.spec_base import canonical_json
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 

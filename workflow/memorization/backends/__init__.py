@@ -18,7 +18,18 @@ def require_known(name: str, where: str) -> None:
         raise UserError(f"{where}: unknown back end {name!r}; known: {', '.join(BACKENDS)}")
 
 
-LACKS: dict[str, dict[str, tuple]] = {}
+LACKS: dict[str, dict[str, tuple]] = {
+    "tf": {
+        "task": ("translation",),
+        "model.architecture": ("gru", "cnn", "wavenet", "transformer"),
+        "training.optimizer": ("momentum", "adagrad", "adadelta"),
+    },
+    "torch": {
+        "task": ("translation",),
+        "model.architecture": ("gru", "cnn", "wavenet", "transformer"),
+        "training.optimizer": ("momentum", "adagrad", "adadelta"),
+    },
+}
 """Back end -> dotted key of a specification -> values that it cannot do."""
 
 

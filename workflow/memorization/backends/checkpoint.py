@@ -12,7 +12,7 @@ import numpy as np
 
 from memorization import NUMERICS_VERSION
 from memorization.contracts import atomic
-from memorization.specs import Trainable, canonical_json
+from memorization.spec_base import Trainable, canonical_json
 from memorization.weights import disk_error
 
 FILE = "checkpoint.pkl"

@@ -53,10 +53,35 @@ class ImageRoles(Strict):
     test_labels: FileName
 
 
+class PairRoles(Strict):
+    """Which file of sentences, line by line translations of each other, plays which part."""
+
+    train_source: FileName
+    train_target: FileName
+    validation_source: FileName
+    validation_target: FileName
+    test_source: FileName
+    test_target: FileName
+
+
+class MailRoles(Strict):
+    """The archive of all mail."""
+
+    mail_archive: FileName
+
+
+_ROLES = {"text": Roles, "images": ImageRoles, "pairs": PairRoles, "mail": MailRoles}
+"""Kind of data -> its roles."""
+_STANDINS = {"text": "text", "images": "digits", "pairs": "pairs", "mail": "mail"}
+"""Kind of data -> the only stand-in that fits."""
+
+
 def _kind(roles: Any) -> str:
-    """Of which kind `roles` are, text unless they name images."""
-    names = roles if isinstance(roles, dict) else type(roles).model_fields
-    return "images" if any("images" in str(name) for name in names) else "text"
+    """Of which kind `roles` are, text unless they name images, sources of pairs, or mail."""
+    names = " ".join(map(str, roles if isinstance(roles, dict) else type(roles).model_fields))
+    return next(
+        (kind for kind, word in (("images", "images"), ("pairs", "source"), ("mail", "mail")) if word in names), "text"
+    )
 
 
 class DatasetSpec(Strict):
@@ -66,24 +91,32 @@ class DatasetSpec(Strict):
     licence: str = Field(description="In plain words.")
     citation: str
     homepage: Url
-    standin: Literal["text", "digits"] | None = Field(description="Embedded replacement where the data cannot be had.")
-    roles: Annotated[Annotated[Roles, Tag("text")] | Annotated[ImageRoles, Tag("images")], Discriminator(_kind)]
+    standin: Literal["text", "digits", "pairs", "mail"] | None = Field(
+        description="Embedded replacement where the data cannot be had."
+    )
+    roles: Annotated[
+        Annotated[Roles, Tag("text")]
+        | Annotated[ImageRoles, Tag("images")]
+        | Annotated[PairRoles, Tag("pairs")]
+        | Annotated[MailRoles, Tag("mail")],
+        Discriminator(_kind),
+    ]
     examples: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Training examples, where the training file's size does not tell (images)."
     )
     files: dict[FileName, FileSpec]
 
     @property
-    def kind(self) -> Literal["text", "images"]:
+    def kind(self) -> Literal["text", "images", "pairs", "mail"]:
         """What the data are."""
-        return "images" if isinstance(self.roles, ImageRoles) else "text"
+        return next(kind for kind, roles in _ROLES.items() if isinstance(self.roles, roles))
 
     @model_validator(mode="after")
     def _roles_name_files(self) -> "DatasetSpec":
         unknown = sorted(set(self.roles.model_dump().values()) - self.files.keys())
         if unknown:
             raise ValueError(f"roles name {unknown}, which files lacks; it has {sorted(self.files)}")
-        fitting = {"text": "text", "images": "digits"}[self.kind]
+        fitting = _STANDINS[self.kind]
         if self.standin not in (None, fitting):
             raise ValueError(f"standin of {self.kind} must be {fitting} or null, not {self.standin}")
         return self
@@ -91,7 +124,6 @@ class DatasetSpec(Strict):
 
 _MODEL_AT_DEPTH = {1: DatasetSpec, 3: FileSpec, 5: SourceSpec}
 """Length of an unknown key's parent path in the YAML -> the model whose keys are allowed there."""
-_ROLES = {"text": Roles, "images": ImageRoles}
 
 
 def registry(path: Path) -> dict[str, DatasetSpec]:
