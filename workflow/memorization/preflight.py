@@ -10,7 +10,6 @@ from memorization.errors import UserError
 from memorization.expansion import DATA_PART, Plan
 from memorization.specs import ImageRunSpec, RunSpec, Trainable
 
-
 FITTING = {"text": ("text", "mail"), "image": ("images",), "translation": ("pairs",)}
 """Task -> the kinds of data that it can be trained on."""
 
