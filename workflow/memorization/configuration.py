@@ -37,7 +37,7 @@ class DataConfig(Strict):
 class Config(Strict):
     """config/config.yaml, one field per key."""
 
-    scale: Literal["smoke", "reduced", "paper"] = Field("reduced", description="A file of config/scales/.")
+    scale: Literal["smoke", "reduced", "paper", "trial"] = Field("reduced", description="A file of config/scales/.")
     papers: Names = Field(("secret_sharer", "tensorflow_privacy", "beyond"), description="Folders of workflow/papers/.")
     figures: Names = Field((), description="Only these figure keys; empty: all.")
     backends: Names = Field(("torch", "tf"), description="Back ends that train.")

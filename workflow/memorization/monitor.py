@@ -44,12 +44,12 @@ def work(plan: Plan, datasets: dict[str, DatasetSpec]) -> dict[tuple[str, str], 
     """(rule, run id) -> units of work: seconds at the assumed speed for trainings, models for attacks."""
     units = {}
     for name, spec in plan.runs.items():
-        units["train", name] = max(_seconds(spec, datasets) * spec.replicates, 1.0)
+        units["train", name] = max(assumed_seconds(spec, datasets) * spec.replicates, 1.0)
         units["attack", name] = units["score", name] = float(spec.replicates)
     return units
 
 
-def _seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
+def assumed_seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
     """Of one replicate's training, roughly."""
     epochs = min(spec.training.epochs, 12.0) if spec.training.patience else spec.training.epochs
     if not isinstance(spec, RunSpec):
