@@ -63,5 +63,5 @@ def test_what_can_be_run_is_accepted(plan, cell):
 
 
 def test_the_committed_figures_pass_at_every_scale():
-    for scale in ("smoke", "reduced", "paper"):
+    for scale in ("smoke", "reduced", "paper", "trial"):
         preflight.check(expansion.expand(load_config({"scale": scale}), set(DATASETS)), DATASETS)

@@ -17,7 +17,7 @@ def job_counts(clone, *config: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in stats}
 
 
-@pytest.mark.parametrize("scale", ["smoke", "reduced", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "reduced", "paper", "trial"])
 def test_every_scale_plans_one_training_per_distinct_run(clone, scale):
     plan = expand(load_config({"scale": scale}), dataset_names())
     counts = job_counts(clone, f"scale={scale}")
@@ -75,7 +75,7 @@ def test_lint_is_clean(clone):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ("scale=large", r"scale: 'large' is not allowed.*'smoke', 'reduced' or 'paper'"),
+        ("scale=large", r"scale: 'large' is not allowed.*'smoke', 'reduced', 'paper' or 'trial'"),
         ("papers=[nobody]", r"unknown paper 'nobody'; known: beyond, secret_sharer, tensorflow_privacy"),
         ("figures=fig99", r"figures: unknown \['fig99'\]; known: .*fig08_overtraining"),
         ("backends=[jax]", r"unknown back end 'jax'; known: torch"),
