@@ -107,16 +107,21 @@ def load(directory: Path, model: ModelSpec, vocabulary_size: int) -> Weights:
 
 def load_shaped(directory: Path, wanted: Mapping[str, tuple[int, ...]]) -> Weights:
     """`load` for any model: `wanted` gives the name and the shape of each array of one replicate."""
-    path = Path(directory) / FILE
-    try:
-        with np.load(path) as archive:
-            weights = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no trained model here: run `train` first") from None
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
-        raise UserError(f"{path}: damaged ({error}): delete it and train again") from None
+    path, weights = Path(directory) / FILE, read(directory)
     found = {name: array.shape[1:] for name, array in weights.items()}
     if found != dict(wanted):
         names = sorted(set(found.items()) ^ set(wanted.items()))
         raise UserError(f"{path}: arrays do not fit the run's spec, e.g. {names[0][0]}: delete it and train again")
     return weights
+
+
+def read(directory: Path) -> Weights:
+    """All arrays of directory/model.npz, whatever model they are of. Raises UserError if they are missing or damaged."""
+    path = Path(directory) / FILE
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no trained model here: run `train` first") from None
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+        raise UserError(f"{path}: damaged ({error}): delete it and train again") from None
