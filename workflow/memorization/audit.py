@@ -66,7 +66,8 @@ def attack_run(directory: Path, spec_path: Path, to: Path) -> None:
     fills, included = (np.stack(part) for part in zip(*run.planted(), strict=True))
     coin = run.spec.canary.inclusion == "coin"
     delta = run.spec.privacy.delta if run.spec.privacy else AUDIT_DELTA
-    tables = attack(run.models(), run.format, fills, spec, run.spec.seed, included if coin else None, delta)
+    models = run.models(spec.quantize, to)
+    tables = attack(models, run.format, fills, spec, run.spec.seed, included if coin else None, delta)
     for name, frame in tables.items():
         contracts.write(name, frame, to)
 
@@ -75,18 +76,18 @@ def score_examples(directory: Path, data: Path, spec_path: Path, to: Path) -> No
     """Write scores.csv (and, of text, lines.csv): losses of single lines or images under every model of a run."""
     run = Run.open(directory)
     spec = validate(ScoreSpec, read_yaml(spec_path), str(spec_path))
-    dataset = runs.dataset_of(run.spec)
+    dataset, models = runs.dataset_of(run.spec), run.models(spec.quantize, to)
     if isinstance(run.spec, RunSpec):
         from memorization import oddness, scoring
         from memorization.data.corpora import read_texts
 
         texts = read_texts(data, dataset)
-        scores = scoring.score_lines(run.models(), run.vocabulary, texts, spec, run.spec.corpus.fraction)
+        scores = scoring.score_lines(models, run.vocabulary, texts, spec, run.spec.corpus.fraction)
         lines = oddness.oddness(texts, spec.train_examples)
     else:
         from memorization import image_scoring
 
-        scores = image_scoring.score_images(run.models(), runs.training_material(run.spec, data, dataset), spec)
+        scores = image_scoring.score_images(models, runs.training_material(run.spec, data, dataset), spec)
         lines = contracts.empty("lines")
     contracts.write("scores", scores, to)
     contracts.write("lines", lines, to)

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,9 +78,21 @@ class Run:
             planted.append((fills, np.array([c.get("included", True) for c in own])))
         return planted
 
-    def models(self) -> list[LanguageModel]:
-        """One model per replicate, loaded by the run's back end."""
-        return backends.load(self.backend).load(self.directory, self.spec, self.vocabulary)
+    def models(self, quantize: str = "none", to: Path | None = None) -> list[LanguageModel]:
+        """One model per replicate, loaded by the run's back end.
+
+        quantize "int8": computed from 8-bit weights (quantization.py), which are written to folder `to`.
+        """
+        engine = backends.load(self.backend)
+        if quantize == "none":
+            return engine.load(self.directory, self.spec, self.vocabulary)
+        from memorization import quantization
+
+        with tempfile.TemporaryDirectory() as folder:
+            stored, rounded = Path(to or folder), Path(folder)
+            quantization.write_quantized(self.directory, stored)
+            quantization.write_dequantized(stored, rounded)
+            return engine.load(rounded, self.spec, self.vocabulary)
 
 
 def train(spec: Trainable, backend: str, data: Path, directory: Path, device: str = "auto") -> None:
