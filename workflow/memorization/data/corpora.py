@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from memorization.canaries import CanaryFormat
+from memorization.data import sanitising
 from memorization.data.planting import plant_lines, plant_windows
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
@@ -108,7 +109,8 @@ def build_corpora(
     Raises UserError: text too short, characters outside the vocabulary, canary that fits no window.
     """
     texts = read_texts(directory, dataset)
-    vocabulary = Vocabulary.of([texts["train"]])
+    sanitise = spec.corpus.sanitise
+    vocabulary = Vocabulary.of([texts["train"], sanitising.MASK if sanitise == "mask_digits" else ""])
     cap = spec.corpus.evaluation_characters
     held_out = {}
     for role in ("validation", "test"):
@@ -116,6 +118,8 @@ def build_corpora(
         _long_enough(part, 1, spec, f"{role} text (corpus.evaluation_characters: {cap})")
         held_out[role] = _encode(part, vocabulary, f"{Path(directory) / getattr(dataset.roles, role)}")
     base = leading_lines(texts["train"], int(len(texts["train"]) * spec.corpus.fraction))
+    if sanitise == "deduplicate":
+        base = sanitising.deduplicate(base)
     _long_enough(base, spec.training.batch_size, spec, f"training text (corpus.fraction: {spec.corpus.fraction})")
     corpora = []
     for replicate in replicates:
@@ -139,6 +143,9 @@ def _planted(spec: RunSpec, base: str, vocabulary: Vocabulary, replicate: int) -
     canary_format.tokens(vocabulary)
     fills = _fills(spec, canary_format, replicate)
     lines, copies = [canary_format.render(fill) for fill in fills], spec.canary.insertions
+    if spec.corpus.sanitise == "deduplicate":
+        # As if done after planting, except that the copy that is kept lies whole in one window.
+        copies = min(copies, 1)
     included = np.ones(len(fills), dtype=bool)
     if spec.canary.inclusion == "coin":
         included = stream(spec.seed, replicate, "inclusion").random(len(fills)) < 0.5
@@ -150,6 +157,9 @@ def _planted(spec: RunSpec, base: str, vocabulary: Vocabulary, replicate: int) -
     else:
         text, places = plant_lines(base, repeated, keep, spec.canary.position, rng, window)
     own = np.split(places, np.cumsum(included * copies)[:-1])
+    if spec.corpus.sanitise == "mask_digits":
+        text = sanitising.mask_digits(text)
+        own = [at[[text.startswith(line, p) for p in at.tolist()]] for at, line in zip(own, lines, strict=True)]
     canaries = zip(fills, lines, own, included.tolist(), strict=True)
     return text, tuple(PlantedCanary(fill, line, np.sort(p), coin) for fill, line, p, coin in canaries)
 
