@@ -134,6 +134,10 @@ class TrainingSpec(OptimisationSpec):
         (), strict=False, description="After these epochs the learning rate is divided by 10.", json_schema_extra=LATER
     )
 
+    def rate_in(self, epoch: int) -> float:
+        """The learning rate in epoch 1, 2, ..."""
+        return self.learning_rate / 10 ** sum(epoch > last for last in self.learning_rate_drops)
+
 
 class MeasureSpec(Strict):
     """Exposure measured while training (Figs 7 and 8)."""
@@ -144,12 +148,31 @@ class MeasureSpec(Strict):
     exact_steps: Count = Field(0, description="Model steps that an exact rank may cost per measurement; 0: none.")
 
 
+PRIVATE_OPTIMIZERS = ("rmsprop", "adam", "sgd")
+
+
 def _private_training(privacy: PrivacySpec | None, training: OptimisationSpec) -> None:
     """What cannot go together with per-example clipping. Raises ValueError."""
     if privacy is not None and training.gradient_clip is not None:
         raise ValueError(
             "training.gradient_clip must be null under privacy: each example's gradient is clipped by privacy.clip"
         )
+    if privacy is not None and training.optimizer not in PRIVATE_OPTIMIZERS:
+        known = ", ".join(PRIVATE_OPTIMIZERS)
+        raise ValueError(f"training.optimizer {training.optimizer!r}: private training has {known}")
+
+
+def _there(run: "RunSpec") -> None:
+    """Options that exist for some runs only. Raises ValueError."""
+    training = run.training
+    if run.privacy is not None and (training.weight_dropout or training.learning_rate_drops):
+        raise ValueError("training.weight_dropout and learning_rate_drops: not in private training; leave them out")
+    if training.weight_dropout and run.model.architecture != "lstm":
+        raise ValueError(f"training.weight_dropout: only for model.architecture lstm, not {run.model.architecture}")
+    if run.corpus.sanitise != "none" and run.corpus.unit == "word":
+        raise ValueError("corpus.sanitise: works on characters; use corpus.unit character")
+    if run.corpus.sanitise == "deduplicate" and run.canary.position == "window":
+        raise ValueError("corpus.sanitise deduplicate: would move canaries out of their windows; use another position")
 
 
 class RunSpec(Trainable):
@@ -176,6 +199,7 @@ class RunSpec(Trainable):
                 "privacy.sampling shuffle does not go with canary.inclusion coin: replicates then have different "
                 "numbers of batches, but one accounting; use poisson"
             )
+        _there(self)
         return self
 
 

@@ -1,6 +1,8 @@
 """Back ends by name. Each is imported only when it is asked for, in its own environment."""
 
 import importlib
+from collections.abc import Container
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,16 +20,25 @@ def require_known(name: str, where: str) -> None:
         raise UserError(f"{where}: unknown back end {name!r}; known: {', '.join(BACKENDS)}")
 
 
-LACKS: dict[str, dict[str, tuple]] = {
+@dataclass(frozen=True)
+class AnyBut:
+    """A set of values: all but one, and but None, which a specification without the key has."""
+
+    only: Any
+
+    def __contains__(self, value: Any) -> bool:
+        return value is not None and value != self.only
+
+
+LACKS: dict[str, dict[str, Container]] = {
     "tf": {
         "task": ("translation",),
         "model.architecture": ("gru", "cnn", "wavenet", "transformer"),
-        "training.optimizer": ("momentum", "adagrad", "adadelta"),
+        "training.weight_dropout": AnyBut(0.0),
     },
     "torch": {
         "task": ("translation",),
         "model.architecture": ("gru", "cnn", "wavenet", "transformer"),
-        "training.optimizer": ("momentum", "adagrad", "adadelta"),
     },
 }
 """Back end -> dotted key of a specification -> values that it cannot do."""

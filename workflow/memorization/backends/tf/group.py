@@ -97,6 +97,7 @@ class Group:
         `epoch_loss` then holds float64[1]: nats per character, mean over all characters trained on in this epoch.
         """
         seed, member = self.spec.seed, self.members[0]
+        self.updater.set_rate(self.spec.training.rate_in(epoch))
         masks, noises = (keys(seed, member, f"{what}-{epoch}", batches) for what in ("dropout", "noise"))
         total = seen = 0
         for rows, mask, noise in zip(self._batches(epoch, batches), masks, noises, strict=True):

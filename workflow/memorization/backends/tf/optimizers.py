@@ -1,8 +1,9 @@
 """Keras' optimisers with torch.optim's semantics and constants.
 
 Keras' legacy classes, because TF Privacy derives its own from them (private.py). One update from the same gradient is
-that of torch.optim: plain SGD; RMSProp with decay 0.99 and epsilon outside the root; Adam with bias correction before
-epsilon is added. Weight decay is added to the gradient (L2), after any clipping and noise.
+that of torch.optim: SGD, plain or with momentum (whose velocity holds the rate, so that a drop of the rate acts on it
+only step by step); RMSProp with decay 0.99 and epsilon outside the root; Adam with bias correction before epsilon is
+added; Adagrad; Adadelta. Weight decay is added to the gradient (L2), after any clipping and noise.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from memorization.specs import OptimisationSpec
 
 DECAY, BETAS, EPSILON = 0.99, (0.9, 0.999), 1e-8
 """RMSProp's decay, Adam's decays, and what is added to the root: torch.optim's defaults."""
+MOMENTUM, ADAGRAD_EPSILON, ADADELTA_DECAY, ADADELTA_EPSILON = 0.9, 1e-10, 0.9, 1e-6
+"""As in backends/torch/optimizers.py."""
 
 legacy = tf.keras.optimizers.legacy
 
@@ -35,8 +38,11 @@ class Adam(legacy.Adam):
 
 CLASSES: dict[str, tuple[type, dict[str, Any]]] = {
     "sgd": (legacy.SGD, {}),
+    "momentum": (legacy.SGD, {"momentum": MOMENTUM}),
     "rmsprop": (legacy.RMSprop, {"rho": DECAY, "epsilon": EPSILON}),
     "adam": (Adam, {"beta_1": BETAS[0], "beta_2": BETAS[1], "epsilon": EPSILON}),
+    "adagrad": (legacy.Adagrad, {"initial_accumulator_value": 0.0, "epsilon": ADAGRAD_EPSILON}),
+    "adadelta": (legacy.Adadelta, {"rho": ADADELTA_DECAY, "epsilon": ADADELTA_EPSILON}),
 }
 
 
@@ -61,6 +67,10 @@ class Updater:
         # Also the step counter and the moments, so that a checkpoint finds them before the first step.
         self.optimizer._create_all_weights(self.variables)
         self._compiled = tf.function(self._update)
+
+    def set_rate(self, rate: float) -> None:
+        """Go on with another learning rate."""
+        self.optimizer.learning_rate = rate
 
     def apply(self, gradients: Sequence["tf.Tensor"], key: np.ndarray) -> None:
         """One update; under privacy from the batch's clipped sums, with the noise that int64[2] `key` decides."""

@@ -95,6 +95,7 @@ class Group:
     """Some replicates of a cell (`members`, their numbers) in training: `backends.base.Group`."""
 
     unit = "nats/character"
+    _dropconnect: Dropout | None = None
 
     def __init__(self, spec: RunSpec, members: Sequence[int], corpora: Sequence[TrainingCorpus], device: torch.device):
         """`corpora` are the members', in the same order."""
@@ -136,13 +137,15 @@ class Group:
         return np.stack([stream(seed, k, f"shuffle-{epoch}").permutation(count) for k in self.members])
 
     def _dropout(self, epoch: int) -> Dropout | None:
+        return self._masks("dropout", epoch, self.spec.training.dropout)
+
+    def _masks(self, what: str, epoch: int, rate: float) -> Dropout | None:
         """Inverted dropout with a generator per replicate, seeded per epoch: nothing to store for resuming."""
-        rate = self.spec.training.dropout
         if rate == 0:
             return None
         generators = [torch.Generator(self.device) for _ in self.members]
         for generator, k in zip(generators, self.members, strict=True):
-            generator.manual_seed(int(stream(self.spec.seed, k, f"dropout-{epoch}").integers(2**63)))
+            generator.manual_seed(int(stream(self.spec.seed, k, f"{what}-{epoch}").integers(2**63)))
 
         def apply(states: Tensor) -> Tensor:
             mask = torch.empty_like(states)
@@ -160,6 +163,8 @@ class Group:
         size, order = self.spec.training.batch_size, self.order(epoch)
         on_device = torch.from_numpy(order).to(self.device)
         dropout = self._dropout(epoch)
+        self.optimizer.rate = self.spec.training.rate_in(epoch)
+        self._dropconnect = self._masks("weight-dropout", epoch, self.spec.training.weight_dropout)
         total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
         seen = 0
         for first in range(0, batches * size, size):
@@ -169,10 +174,17 @@ class Group:
             yield order[:, first : first + size]
         self.epoch_loss = (total / seen).cpu().numpy()
 
+    def _connected(self) -> dict[str, Tensor]:
+        """The weights; with training.weight_dropout the recurrent ones under one mask for the whole batch, as in
+        AWD-LSTM (Merity, Keskar and Socher 2018).
+        """
+        drop = self._dropconnect
+        return {n: drop(w) if drop and "weight_hh" in n else w for n, w in self.weights.items()}
+
     def _update(self, rows: Tensor, dropout: Dropout | None) -> Tensor:
         """One step of the optimiser on the mean loss of each replicate; returns that loss, [R]."""
         self.optimizer.zero_grad()
-        loss = losses(self.weights, *self.data["train"].batch(rows), self.workspaces, dropout)
+        loss = losses(self._connected(), *self.data["train"].batch(rows), self.workspaces, dropout)
         loss.sum().backward()
         if self.spec.training.gradient_clip is not None:
             clip_gradients(self.parameters, self.spec.training.gradient_clip)
