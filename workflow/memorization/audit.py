@@ -83,7 +83,7 @@ def score_examples(directory: Path, data: Path, spec_path: Path, to: Path) -> No
 
         texts = read_texts(data, dataset)
         scores = scoring.score_lines(models, run.vocabulary, texts, spec, run.spec.corpus.fraction)
-        lines = oddness.oddness(texts, spec.train_examples)
+        lines = oddness.oddness(texts, spec.train_examples) if spec.train_examples else contracts.empty("lines")
     else:
         from memorization import image_scoring
 

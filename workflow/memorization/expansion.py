@@ -162,6 +162,9 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
     for varied in _grid(figure, narrowed, where, plan.scale.cells):
         trees = copy.deepcopy(base)
         for dotted, value in varied.items():
+            if dotted in PARTS and value is None:  # nothing is asked of this cell
+                trees.pop(dotted, None)
+                continue
             _set_varied(trees, dotted, value, where)
         if narrowed.dataset is not None:
             part = DATA_PART.get(trees[""].get("task", "text"), "corpus")
@@ -177,7 +180,8 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
         dumps = {"": run.model_dump()} | {
             n: part.model_dump() for n, part in (("attack", attack), ("score", score)) if part is not None
         }
-        shown = {key: get_dotted(dumps[part], rest) for key in varied for part, rest in [_part_of(key)]}
+        keys = [key for key in varied if key not in PARTS]
+        shown = {key: get_dotted(dumps[part], rest) for key in keys for part, rest in [_part_of(key)]}
         for backend in plan.config.backends:
             if backend in (narrowed.backends or figure.backends):
                 backends.require_able(backend, run, where)

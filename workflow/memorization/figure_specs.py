@@ -39,7 +39,10 @@ class FigureSpec(Strict):
     )
     base: dict[str, Any] = Field({}, description="Over the paper's own `run`.")
     grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
-    cells: list[dict[str, Any]] = Field([], description="Explicit cells instead of a grid: dotted key -> value.")
+    cells: list[dict[str, Any]] = Field(
+        [],
+        description="Explicit cells instead of a grid: dotted key -> value; `attack: null` asks for none.",
+    )
     attack: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
     sources: tuple[
