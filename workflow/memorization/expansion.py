@@ -154,7 +154,7 @@ def _borrowed(figure: FigureSpec, where: str) -> tuple[PaperSpec, FigureSpec]:
 
 def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets: set[str]) -> Iterator[Cell]:
     narrowed = figure.scales.get(plan.config.scale, ScaleOverride())
-    caps = [plan.scale.caps, narrowed.caps]
+    caps = [{k: v for k, v in plan.scale.caps.items() if k not in narrowed.uncapped}, narrowed.caps]
     same_task = figure.base.get("task", "text") == spec.run.get("task", "text")
     base = {"": merge(spec.run if same_task else {}, figure.base)}
     base |= {} if figure.attack is None else {"attack": merge(spec.attack, figure.attack)}

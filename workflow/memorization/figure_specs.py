@@ -26,6 +26,9 @@ class ScaleOverride(Strict):
     cells: Positive | None = Field(None, description="Only the first so many cells.")
     backends: tuple[str, ...] | None = Field(None, strict=False, description="Only these of its back ends.")
     dataset: str | None = Field(None, description="A smaller data set that takes the place of the figure's.")
+    uncapped: tuple[str, ...] = Field(
+        (), strict=False, description="Dotted keys that the scale does not cap in this figure: its data are small."
+    )
 
 
 class FigureSpec(Strict):

@@ -27,6 +27,9 @@ PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "fetch": 5.0, "score": 8.0}
 CHARACTERS_PER_SECOND = 20_000
 """Training speed assumed for one core until a training has ended (2 x 200 LSTM)."""
 
+MAILBOX_CHARACTERS = 300_000
+"""What the owner of a mailbox has written, before it is read."""
+
 SECONDS_PER_IMAGE_EPOCH = 15.0
 """60,000 MNIST images on one core, before anything has been observed."""
 
@@ -55,7 +58,8 @@ def assumed_seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
     if not isinstance(spec, RunSpec):
         return epochs * SECONDS_PER_IMAGE_EPOCH * (2 if spec.privacy else 1)
     dataset = datasets[spec.dataset]
-    characters = (dataset.files[dataset.roles.train].bytes or 0) * spec.corpus.fraction
+    whole = dataset.files[dataset.roles.train].bytes or 0 if dataset.kind == "text" else MAILBOX_CHARACTERS
+    characters = whole * spec.corpus.fraction
     size = (spec.model.units / 200) ** 2 * spec.model.layers / 2
     return characters * epochs * size / CHARACTERS_PER_SECOND
 
