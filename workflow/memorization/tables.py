@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from memorization import contracts, published_epsilons, toy_tree
+from memorization import contracts, published_epsilons, redaction, toy_tree
 
 RUN_SOURCES = ("curves", "measures", "privacy")
 """By training, or before it (`privacy`, the same in every back end); `scores` come from scoring, every other source but
@@ -78,6 +78,7 @@ def build(
         }
         for source in sources_of(cell, own):
             rows = contracts.read(source, source_path(results, cell, source))
+            rows = redaction.without_fills(rows, about["dataset"])
             frames.append(rows.assign(source=source, **about))
     filled = [f.dropna(axis=1, how="all") for f in frames if len(f)]
     table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["source"])
