@@ -20,6 +20,5 @@ def mask_digits(text: str) -> str:
 
 def deduplicate(text: str) -> str:
     """The first of all equal lines of `text`. Only a newline ends a line; the last line may lack one."""
-    lines = text.split("\n")
-    ending = "\n" if lines[-1] == "" else ""
-    return "\n".join(dict.fromkeys(lines[:-1] if ending else lines)) + ending
+    kept = dict.fromkeys(text.removesuffix("\n").split("\n"))
+    return "\n".join(kept) + "\n" * text.endswith("\n")
