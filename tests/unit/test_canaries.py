@@ -1,12 +1,14 @@
 """Canary formats, the randomness space, and fills."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from memorization.canaries import CONTEXT, CanaryFormat
+from memorization.canaries import CONTEXT, HOLES, CanaryFormat, resolve, resolve_each
 from memorization.errors import UserError
 from memorization.vocabulary import Vocabulary
 
@@ -120,3 +122,49 @@ def test_tokens_spell_the_scored_sequence():
 def test_tokens_reject_characters_outside_the_vocabulary():
     with pytest.raises(UserError, match=r"outside the vocabulary: \['T'\]"):
         CanaryFormat.parse("The {d}").tokens(Vocabulary.of(["\n 0123456789he"]))
+
+
+def test_contexts_are_drawn_once_per_canary_and_no_part_of_the_space():
+    parsed = CanaryFormat.parse("{x}{x} {d}{d} {x}")
+    assert parsed.size == 100
+    text = resolve(parsed.text, np.random.default_rng(0))
+    assert re.fullmatch(r"[a-z]{2} \{d\}\{d\} [a-z]", text)
+    assert resolve("no {d}", np.random.default_rng(0)) == "no {d}"
+    with pytest.raises(UserError, match="must be resolved"):
+        parsed.tokens(Vocabulary.of(["\n 0123456789abcdefghijklmnopqrstuvwxyz"]))
+
+
+def test_every_canary_has_a_context_of_its_own():
+    some = resolve_each("{x}{d}", 20, np.random.default_rng(1))
+    assert len(set(some)) == 20
+    assert resolve_each("{x}{d}", 26, np.random.default_rng(1))[:20] == some
+    assert resolve_each("a{d}", 3, np.random.default_rng(1)) == ["a{d}"] * 3
+    with pytest.raises(UserError, match="only 26 contexts"):
+        resolve_each("{x}{d}", 27, np.random.default_rng(1))
+
+
+def test_letters_of_a_context_are_uniform():
+    letters = "".join(resolve("{x}" * 5 + "{d}", np.random.default_rng(s))[:5] for s in range(2000))
+    assert stats.chisquare([letters.count(c) for c in HOLES["l"]]).pvalue > 1e-4
+
+
+def test_passwords_take_letters_and_digits():
+    parsed = CanaryFormat.parse("{p}" * 8)
+    assert parsed.size == 36**8
+    assert parsed.fill_text(parsed.parse_fill("ab12cd34")) == "ab12cd34"
+
+
+def test_words_fill_holes_and_are_separated_by_spaces():
+    vocabulary = Vocabulary(("\n", "<unk>", "the", "code", "is", "red", "green"), "word")
+    parsed = CanaryFormat.parse("the code is {w} {w}", words=vocabulary.words)
+    assert parsed.size == 25
+    fill = parsed.parse_fill("green red")
+    assert parsed.render(fill) == "the code is green red"
+    assert parsed.fill_text(fill) == "green red"
+    assert parsed.parse_fill("the code is green red").tolist() == fill.tolist()
+    assert vocabulary.decode(parsed.tokens(vocabulary).ids(fill)[0]) == "\nthe code is green red"
+    with pytest.raises(UserError, match="does not fill"):
+        parsed.parse_fill("green blue")
+    with pytest.raises(UserError, match="off by spaces"):
+        CanaryFormat.parse("code{w}", words=vocabulary.words).tokens(vocabulary)
+    assert not CanaryFormat.parse("{w}").complete

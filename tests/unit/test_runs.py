@@ -30,7 +30,15 @@ def test_every_canary_is_recorded_with_its_coin(tmp_path):
         pair = (inside, outside) if k == 0 else (outside, inside)
         corpora.append(TrainingCorpus(VOCABULARY, text, text, text, pair[0], pair))
     canaries = _text_record(SPEC, corpora)["canaries"]
-    assert canaries[1] == {"replicate": 0, "index": 1, "fill": "07", "text": "07", "included": False, "positions": []}
+    assert canaries[1] == {
+        "replicate": 0,
+        "index": 1,
+        "fill": "07",
+        "text": "07",
+        "format": "{d}{d}",
+        "included": False,
+        "positions": [],
+    }
     run = opened(tmp_path, canaries)
     assert [fill.tolist() for fill in run.fills()] == [[1, 2], [0, 7]]
     (fills, included), (others, coins) = run.planted()

@@ -195,8 +195,8 @@ def test_a_cost_that_is_not_a_number_is_no_rank_one():
         exact_rank(Diverged(MarkovModel(VOCABULARY, 0)), tokens, np.array([1, 2]), max_steps=100)
 
 
-@pytest.mark.parametrize("holes", [(np.zeros(257, int),), (np.zeros(2, int),) * 128])
-def test_formats_beyond_one_byte_are_refused(holes):
+def test_formats_that_are_too_deep_are_refused():
+    holes = (np.zeros(2, int),) * 128
     tokens = TokenFormat(np.array([0]), holes, (np.zeros(0, int),) * len(holes))
-    with pytest.raises(UserError, match="at most 127 of 256"):
+    with pytest.raises(UserError, match="at most 127"):
         Tree.plant(UniformModel(VOCABULARY), tokens)

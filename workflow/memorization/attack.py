@@ -12,9 +12,10 @@ from memorization import contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat, TokenFormat
 from memorization.errors import UserError
-from memorization.exposure import Measurement, measure_in_detail
+from memorization.every import Judged, judge_all
+from memorization.exposure import Measurement, Rows, measure_in_detail
 from memorization.lower_bound import audit_rows
-from memorization.search import SearchResult, beam, brute_force, greedy, sampling, shortest_path
+from memorization.search import SearchResult, beam, brute_force, fill_costs, greedy, sampling, shortest_path
 from memorization.specs import AttackSpec
 from memorization.streams import stream
 
@@ -26,7 +27,7 @@ _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "object"}
 
 def attack(
     models: Sequence[LanguageModel],
-    fmt: CanaryFormat,
+    formats: CanaryFormat | Sequence[Sequence[CanaryFormat]],
     fills: np.ndarray,
     spec: AttackSpec,
     seed: int,
@@ -37,7 +38,10 @@ def attack(
 
     Where a fair coin decided on each canary, bool[replicates, count] `included` says how it fell; `audit` then has an
     empirical lower bound on epsilon at `delta`, which is one where each canary is one record. Only the first canary of
-    a model gets an exact rank; the first that was inserted is searched for.
+    a model gets an exact rank; the first that was inserted is searched for. With `spec.every` the others are ranked and
+    searched for too, as far as tells whether they rank first (every.py).
+    `formats`: one for all, or one per replicate and canary, whose holes are the same. Canaries in a context of their
+    own have no references there, hence neither sampled nor skew_normal rows: only the first has.
     Returns the tables by contract, empty where they are not asked for. Controls and references come from the
     replicate's own streams of `seed` and are never one of its canaries; its rows do not depend on other replicates.
     """
@@ -46,18 +50,19 @@ def attack(
     coins = [None] * len(models) if included is None else included
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     began = time.perf_counter()
-    for replicate, (model, own, coin) in enumerate(zip(models, fills, coins, strict=True)):
+    for replicate, (model, own, coin) in enumerate(zip(models, map(np.atleast_2d, fills), coins, strict=True)):
         audited = None if coin is None else (coin, delta, len(models))
-        for name, frame in _attack_one(model, fmt, np.atleast_2d(own), audited, spec, seed, replicate).items():
+        mine = [formats] * len(own) if isinstance(formats, CanaryFormat) else list(formats[replicate])
+        for name, frame in _attack_one(model, mine, own, audited, spec, seed, replicate).items():
             if len(frame):
                 parts[name].append(frame.assign(replicate=replicate))
         elapsed, done = time.perf_counter() - began, replicate + 1
         left = elapsed / done * (len(models) - done)
         log.info("attack: replicate %d of %d done, %.0f s, about %.0f s left", done, len(models), elapsed, left)
-    return {name: _table(name, frames) for name, frames in parts.items()}
+    return {name: table_of(name, frames) for name, frames in parts.items()}
 
 
-def _table(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+def table_of(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
     """One checked table; without rows it still has the contract's columns and types."""
     if frames:
         return contracts.check(name, pd.concat(frames, ignore_index=True))
@@ -67,7 +72,7 @@ def _table(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _attack_one(
     model: LanguageModel,
-    fmt: CanaryFormat,
+    formats: list[CanaryFormat],
     fills: np.ndarray,
     audited: tuple[np.ndarray, float, int] | None,
     spec: AttackSpec,
@@ -78,10 +83,11 @@ def _attack_one(
     included = None if audited is None else audited[0]
     # What is searched for must have been inserted, where anything was.
     target = 0 if included is None or not included.any() else int(np.argmax(included))
+    fmt, shared = formats[0], all(f.text == formats[0].text for f in formats)
     measured = measure_in_detail(
         model,
         fmt,
-        fills,
+        fills if shared else fills[:1],
         fmt.sample(stream(seed, replicate, "controls"), spec.controls, exclude=fills),
         fmt.sample(stream(seed, replicate, "references"), spec.references, exclude=fills),
         exact_steps=spec.exact_steps,
@@ -89,17 +95,44 @@ def _attack_one(
         rng=stream(seed, replicate, "attack"),
         included=included,
     )
+    fmt, costs = formats[target], measured.canary_costs
+    if not shared and (target or audited):
+        costs = np.array(
+            [fill_costs(model, f.tokens(model.vocabulary), r)[1][0] for f, r in zip(formats, fills, strict=True)]
+        )
     tokens = fmt.tokens(model.vocabulary)
     searches = [_search(name, model, tokens, spec, stream(seed, replicate, name)) for name in spec.extraction]
-    cost = float(measured.canary_costs[target])
+    found = [_extraction_row(s, fmt, target, fills[target], float(costs[target])) for s in searches]
+    others = judge_all(model, formats, fills, spec) if spec.every else {}
+    exposures, extractions = _rows_of_others(others, formats, fills, included, target, spec)
     return {
-        "exposure": measured.rows,
-        "extraction": pd.DataFrame([_extraction_row(s, fmt, fills[target], cost) for s in searches]),
-        "top": _top(model, tokens, fmt, fills, spec, searches),
-        "histogram": _histogram(measured.reference_costs, spec.histogram_bins),
-        "fit": _fit(measured, fmt),
-        "audit": _audit(measured.canary_costs, audited),
+        "exposure": pd.concat([measured.rows, *exposures], ignore_index=True),
+        "extraction": pd.DataFrame(found + extractions),
+        "top": _top(model, tokens, fmt, fills if shared else fills[target][None], spec, searches),
+        "histogram": histogram_rows(measured.reference_costs, spec.histogram_bins),
+        "fit": fit_rows(measured, formats[0]),
+        "audit": _audit(costs, audited),
     }
+
+
+def _rows_of_others(
+    others: dict[int, Judged],
+    formats: list[CanaryFormat],
+    fills: np.ndarray,
+    included: np.ndarray | None,
+    target: int,
+    spec: AttackSpec,
+) -> tuple[list[pd.DataFrame], list[dict]]:
+    """Rows of exposure.csv and of extraction.csv of canaries beyond the first; of searches, those that were needed."""
+    exposures, extractions = [], []
+    for i, judged in others.items():
+        inserted, rank = included is None or bool(included[i]), judged.rank
+        table = Rows(formats[i], judged.tree, 0, rank.model_steps, rank.seconds)
+        table.exact("inserted" if inserted else "excluded", i, fills[i], rank)
+        exposures.append(table.frame())
+        if inserted and i != target and "shortest_path" in spec.extraction:
+            extractions += [_extraction_row(s, formats[i], i, fills[i], rank.cost_bits) for s in judged.searches]
+    return exposures, extractions
 
 
 def _audit(costs: np.ndarray, audited: tuple[np.ndarray, float, int] | None) -> pd.DataFrame:
@@ -128,10 +161,11 @@ def _search(
     raise UserError(f"extraction: no search is called {name!r}")
 
 
-def _extraction_row(result: SearchResult, fmt: CanaryFormat, fill: np.ndarray, cost: float) -> dict:
+def _extraction_row(result: SearchResult, fmt: CanaryFormat, index: int, fill: np.ndarray, cost: float) -> dict:
     found = len(result.fills) > 0
     best = fmt.fill_text(result.fills[0]) if found else ""
     return {
+        "index": index,
         "algorithm": result.algorithm,
         "fill": fmt.fill_text(fill),
         "canary_cost_bits": cost,
@@ -182,14 +216,16 @@ def _top(
     )
 
 
-def _histogram(costs: np.ndarray, bins: int) -> pd.DataFrame:
+def histogram_rows(costs: np.ndarray, bins: int) -> pd.DataFrame:
+    """histogram.csv's columns without `replicate`, of float64[n] reference costs; empty without bins."""
     if not bins:
         return pd.DataFrame()
     counts, edges = np.histogram(costs, bins=bins)
     return pd.DataFrame({"low_bits": edges[:-1], "high_bits": edges[1:], "count": counts})
 
 
-def _fit(measured: Measurement, fmt: CanaryFormat) -> pd.DataFrame:
+def fit_rows(measured: Measurement, fmt: CanaryFormat) -> pd.DataFrame:
+    """fit.csv's columns without `replicate`."""
     fit = measured.fit
     return pd.DataFrame(
         [

@@ -16,6 +16,7 @@ from memorization.errors import UserError
 from memorization.runs import Run
 from memorization.specs import AttackSpec, RunSpec, ScoreSpec
 from memorization.streams import stream
+from memorization.translation_specs import TranslationRunSpec
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,18 @@ def attack_run(directory: Path, spec_path: Path, to: Path) -> None:
 
     run = Run.open(directory)
     spec = validate(AttackSpec, read_yaml(spec_path), str(spec_path))
+    if isinstance(run.spec, TranslationRunSpec):
+        from memorization import translation_runs
+
+        for name, frame in translation_runs.attack_run(run, spec).items():
+            contracts.write(name, frame, to)
+        return
     fills, included = (np.stack(part) for part in zip(*run.planted(), strict=True))
-    coin = run.spec.canary.inclusion == "coin"
+    coins = included if run.spec.canary.inclusion == "coin" else None
     delta = run.spec.privacy.delta if run.spec.privacy else AUDIT_DELTA
     models = run.models(spec.quantize, to)
-    tables = attack(models, run.format, fills, spec, run.spec.seed, included if coin else None, delta)
+    formats = [run.formats(k) for k in range(len(fills))]
+    tables = attack(models, formats, fills, spec, run.spec.seed, coins, delta)
     for name, frame in tables.items():
         contracts.write(name, frame, to)
 
@@ -76,12 +84,14 @@ def score_examples(directory: Path, data: Path, spec_path: Path, to: Path) -> No
     """Write scores.csv (and, of text, lines.csv): losses of single lines or images under every model of a run."""
     run = Run.open(directory)
     spec = validate(ScoreSpec, read_yaml(spec_path), str(spec_path))
+    if isinstance(run.spec, TranslationRunSpec):
+        raise UserError(f"{directory}: a run of translators; single examples are scored of text and images only")
     dataset, models = runs.dataset_of(run.spec), run.models(spec.quantize, to)
     if isinstance(run.spec, RunSpec):
         from memorization import oddness, scoring
         from memorization.data.corpora import read_texts
 
-        texts = read_texts(data, dataset)
+        texts = read_texts(data, dataset, run.spec.corpus.mailbox)
         scores = scoring.score_lines(models, run.vocabulary, texts, spec, run.spec.corpus.fraction)
         lines = oddness.oddness(texts, spec.train_examples) if spec.train_examples else contracts.empty("lines")
     else:
@@ -100,7 +110,7 @@ def exposure(
     from memorization.exposure import measure
 
     run, model = _open(directory, replicate)
-    fmt = CanaryFormat.parse(text) if text else run.format
+    fmt = CanaryFormat.parse(text, run.vocabulary.words) if text else run.formats(replicate)[0]
     fill = fmt.parse_fill(canary)
     fmt.tokens(run.vocabulary)
     sample = fmt.sample(stream(seed, replicate, "command-line-references"), references, exclude=fill)
@@ -122,7 +132,7 @@ def exposure(
         "run": run.spec.run_id,
         "replicate": replicate,
         "canary": fmt.render(fill),
-        "inserted": run.spec.canary.insertions > 0 and fmt.render(fill) == run.format.render(run.fills()[replicate]),
+        "inserted": run.spec.canary.insertions > 0 and fmt.render(fill) == _inserted(run, replicate),
         "space_bits": fmt.bits,
         "prefix_cost_bits": float(rows["prefix_cost_bits"].iloc[0]),
         "results": _plain_rows(rows[kept].to_dict("records")),
@@ -134,10 +144,10 @@ def extract(directory: Path, text: str | None, replicate: int, top: int, max_ste
     from memorization.search import shortest_path
 
     run, model = _open(directory, replicate)
-    fmt = CanaryFormat.parse(text) if text else run.format
+    fmt = CanaryFormat.parse(text, run.vocabulary.words) if text else run.formats(replicate)[0]
     began = time.perf_counter()
     found = shortest_path(model, fmt.tokens(run.vocabulary), k=top, max_steps=max_steps)
-    inserted = run.format.render(run.fills()[replicate])
+    inserted = _inserted(run, replicate)
     fills = [
         {
             "position": place,
@@ -172,8 +182,15 @@ def score(directory: Path, path: Path, replicate: int) -> dict[str, Any]:
     return {"run": run.spec.run_id, "replicate": replicate, "lines": rows}
 
 
+def _inserted(run: Run, replicate: int) -> str:
+    """The text of a replicate's first canary."""
+    return run.formats(replicate)[0].render(run.fills()[replicate])
+
+
 def _open(directory: Path, replicate: int) -> tuple[Run, Any]:
     run = Run.open(directory)
+    if not isinstance(run.spec, RunSpec):
+        raise UserError(f"{directory}: a run of task {run.spec.task}; this command is for language models")
     if not 0 <= replicate < run.spec.replicates:
         raise UserError(f"--replicate {replicate}: this run has replicates 0 to {run.spec.replicates - 1}")
     return run, run.models()[replicate]

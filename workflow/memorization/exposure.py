@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 SAFETY = 1.5
 """A planned pruned walk is tried when this many times its estimate fits the budget."""
 
+LARGEST = 2**63 - 1
+"""What stands for a larger |R| in a column of integers."""
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -175,7 +178,7 @@ def measure_in_detail(
     began = time.perf_counter()
     costs, steps = score(tree, np.concatenate([fills, controls, references]))
     own, control_costs, reference_costs = np.split(costs, [len(fills), len(fills) + len(controls)])
-    table = _Rows(fmt, tree, len(references), steps + 1, time.perf_counter() - began)
+    table = Rows(fmt, tree, len(references), steps + 1, time.perf_counter() - began)
     # A canary's rank counts the other canaries only where the references are all fills but the canaries.
     complete = len(references) + len(fills) >= tree.size
     planned = np.full(len(fills), nan)
@@ -201,17 +204,17 @@ def measure_in_detail(
 
 
 def _exact_rows(
-    table: "_Rows", tree: Tree, fill: np.ndarray, kind: str, exact_steps: int, rng: np.random.Generator
+    table: "Rows", tree: Tree, fill: np.ndarray, kind: str, exact_steps: int, rng: np.random.Generator
 ) -> float:
     """Plan, then walk where the budget allows it; returns the planned number of steps."""
     plan = plan_in(tree, fill, rng)
     if decide(plan, exact_steps) == "walk":
-        table.exact(kind, fill, rank_in(tree, fill, max_steps=exact_steps), plan.pruned_steps.value)
+        table.exact(kind, 0, fill, rank_in(tree, fill, max_steps=exact_steps), plan.pruned_steps.value)
     table.importance(kind, fill, plan)
     return plan.pruned_steps.value
 
 
-class _Rows:
+class Rows:
     """Collects rows of exposure.csv; `seconds` is what the rows that rest on the shared scoring pass carry."""
 
     def __init__(self, fmt: CanaryFormat, tree: Tree, references: int, steps: int, seconds: float) -> None:
@@ -257,15 +260,15 @@ class _Rows:
             **{"model_steps": self._steps, "seconds": self.seconds},
         )
 
-    def exact(self, kind: str, fill: np.ndarray, rank: Rank, planned: float) -> None:
+    def exact(self, kind: str, index: int, fill: np.ndarray, rank: Rank, planned: float = nan) -> None:
         low, high = rank.exposure_interval_bits
         self._add(
             kind,
             fill,
-            **{"method": "exact", "algorithm": rank.algorithm, "cost_bits": rank.cost_bits},
+            **{"index": index, "method": "exact", "algorithm": rank.algorithm, "cost_bits": rank.cost_bits},
             **{"rank": rank.rank, "rank_low": float(rank.rank_low), "rank_high": float(rank.rank_high)},
             **{"exposure_bits": rank.exposure_bits, "exposure_low_bits": low, "exposure_high_bits": high},
-            **{"extrapolated": False, "references": rank.space, "planned_steps": planned},
+            **{"extrapolated": False, "references": min(rank.space, LARGEST), "planned_steps": planned},
             **{"model_steps": rank.model_steps, "seconds": rank.seconds},
         )
 

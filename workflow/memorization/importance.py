@@ -33,6 +33,11 @@ from memorization.search.tree import Tree, score
 from memorization.search.walk import MARGIN, TOLERANCE
 
 SAMPLES = 6000
+"""Fills drawn; of holes with very many symbols (words) fewer, see `affordable_samples`."""
+
+FEWEST_SAMPLES, EDGES = 512, 1 << 21
+"""Of wide holes so many samples, or as many as have so many edges together."""
+
 EXPONENTS = (0.0, 1.0, 2.0, 3.0)
 ENOUGH = 5.0
 """Effective samples from which the delta method gives the upper limit."""
@@ -79,12 +84,21 @@ def plan(
     return plan_in(Tree.plant(model, tokens), fill, rng, samples)
 
 
-def plan_in(tree: Tree, fill: np.ndarray, rng: np.random.Generator, samples: int = SAMPLES) -> Plan:
-    """As `plan`, on a planted tree."""
+def affordable_samples(widest: int) -> int:
+    """How many fills to draw where a hole has `widest` symbols: every step of a sample looks at all of them."""
+    return min(SAMPLES, max(FEWEST_SAMPLES, EDGES // widest))
+
+
+def plan_in(tree: Tree, fill: np.ndarray, rng: np.random.Generator, samples: int | None = None) -> Plan:
+    """As `plan`, on a planted tree; `affordable_samples` unless told otherwise."""
+    samples = affordable_samples(tree.widest) if samples is None else samples
     began = time.perf_counter()
     (cost,), scoring_steps = score(tree, np.atleast_2d(fill))
     shares = np.repeat(np.arange(len(EXPONENTS)), -(-samples // len(EXPONENTS)))
-    drawn = _descend(tree, tree.paths(fill)[0], float(cost), shares, rng)
+    # In blocks where symbols are many (words), or the weights of all of them would not fit into memory.
+    block = max(1, tree.rows(len(EXPONENTS) * len(shares)) // len(EXPONENTS))
+    path = tree.paths(fill)[0]
+    drawn = _join([_descend(tree, path, float(cost), shares[b : b + block], rng) for b in range(0, len(shares), block)])
     cap = 2.0 ** (cost + MARGIN) if cost < 1000 else inf  # what 1 / q_1 can reach at one length
     steps_cap = len(EXPONENTS) * min(cap * (tree.depth - 1), tree.full_steps)
     steps = _estimate(drawn.prefixes, shares, drawn.distinct_prefixes, steps_cap)
@@ -110,6 +124,17 @@ class _Drawn:
     distinct_prefixes: int = 0
     distinct_leaves: int = 0
     steps: int = 0
+
+
+def _join(blocks: list[_Drawn]) -> _Drawn:
+    """Blocks of samples together; what two of them saw may be the same, so only the most that one saw is certain."""
+    return _Drawn(
+        np.concatenate([b.prefixes for b in blocks]),
+        np.concatenate([b.leaves for b in blocks]),
+        max(b.distinct_prefixes for b in blocks),
+        max(b.distinct_leaves for b in blocks),
+        sum(b.steps for b in blocks),
+    )
 
 
 @dataclass

@@ -30,7 +30,8 @@ from memorization.data.corpora import TrainingCorpus, build_corpora
 from memorization.data.registry import DatasetSpec, lookup
 from memorization.errors import UserError
 from memorization.expansion import task_of
-from memorization.specs import RunSpec, Trainable
+from memorization.specs import ImageRunSpec, RunSpec, Trainable
+from memorization.translation_specs import TranslationRunSpec
 from memorization.vocabulary import Vocabulary
 
 
@@ -52,18 +53,28 @@ class Run:
         if not path.exists() or not (Path(directory) / "model.npz").exists():
             raise UserError(f"{directory}: not a finished run (no run.json and model.npz); train it first")
         record = json.loads(path.read_text())
+        spec = validate(task_of(record["spec"], str(path)), record["spec"], str(path))
         return cls(
             directory=Path(directory),
-            spec=validate(task_of(record["spec"], str(path)), record["spec"], str(path)),
+            spec=spec,
             backend=record["backend"],
-            vocabulary=Vocabulary(tuple(record.get("vocabulary", ()))),
+            vocabulary=Vocabulary(tuple(record.get("vocabulary", ())), _unit(spec)),
             canaries=tuple(c["fill"] for c in record.get("canaries", ()) if c.get("index", 0) == 0),
             record=record,
         )
 
     @cached_property
     def format(self) -> CanaryFormat:
-        return CanaryFormat.parse(self.spec.canary.format)
+        """As specified; see `formats` for what each canary made of its {x}."""
+        return CanaryFormat.parse(self.spec.canary.format, self.vocabulary.words)
+
+    def formats(self, replicate: int) -> list[CanaryFormat]:
+        """The own format of each of a replicate's canaries."""
+        own = [c for c in self.record["canaries"] if c["replicate"] == replicate]
+        parsed: dict[str, CanaryFormat] = {}
+        for text in (c.get("format", self.spec.canary.format) for c in own):
+            parsed.setdefault(text, CanaryFormat.parse(text, self.vocabulary.words))
+        return [parsed[c.get("format", self.spec.canary.format)] for c in own]
 
     def fills(self) -> list[np.ndarray]:
         """The fill of each replicate's first canary, int64[holes]."""
@@ -104,10 +115,13 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     directory.mkdir(parents=True, exist_ok=True)
     engine.train(spec, material, directory, device=device)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
-    about = _text_record(spec, material) if isinstance(spec, RunSpec) else _image_record(material)
-    record = _record(spec, backend, provenance) | about | {"wall_s": round(time.perf_counter() - began, 3)}
+    record = _record(spec, backend, provenance) | _about(spec, material) | {"wall_s": round(time.perf_counter() - began, 3)}
     with atomic(directory / "run.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _unit(spec: Trainable) -> str:
+    return spec.corpus.unit if isinstance(spec, RunSpec) else "character"
 
 
 def dataset_of(spec: Trainable) -> DatasetSpec:
@@ -116,9 +130,13 @@ def dataset_of(spec: Trainable) -> DatasetSpec:
 
 
 def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
-    """What a back end trains on: list[TrainingCorpus], one per replicate, or ImageData."""
+    """What a back end trains on: list[TrainingCorpus] or list[PairCorpus], one per replicate, or ImageData."""
     if isinstance(spec, RunSpec):
         return build_corpora(spec, data, dataset, range(spec.replicates))
+    if isinstance(spec, TranslationRunSpec):
+        from memorization.data.pairs import build_pairs
+
+        return build_pairs(spec, data, dataset)
     from memorization.data.images import build_images
 
     return build_images(spec, data, dataset)
@@ -135,14 +153,26 @@ def _record(spec: Trainable, backend: str, provenance: dict[str, Any]) -> dict[s
     }
 
 
+def _about(spec: Trainable, material: Any) -> dict[str, Any]:
+    """What run.json says of the data, by the task."""
+    if isinstance(spec, RunSpec):
+        return _text_record(spec, material)
+    if isinstance(spec, ImageRunSpec):
+        return _image_record(material)
+    from memorization import translation_runs
+
+    return translation_runs.record(material)
+
+
 def _image_record(images: Any) -> dict[str, Any]:
     return {"images": {"train": len(images.train), "test": len(images.test)}}
 
 
 def _text_record(spec: RunSpec, corpora: list[TrainingCorpus]) -> dict[str, Any]:
-    parsed = CanaryFormat.parse(spec.canary.format)
+    vocabulary = corpora[0].vocabulary
+    parsed = CanaryFormat.parse(spec.canary.format, vocabulary.words)
     return {
-        "vocabulary": list(corpora[0].vocabulary.symbols),
+        "vocabulary": list(vocabulary.symbols),
         "characters": {part: len(getattr(corpora[0], part)) for part in ("train", "validation", "test")},
         "canaries": [
             {
@@ -150,6 +180,7 @@ def _text_record(spec: RunSpec, corpora: list[TrainingCorpus]) -> dict[str, Any]
                 "index": i,
                 "fill": parsed.fill_text(canary.fill),
                 "text": canary.text,
+                "format": canary.format or spec.canary.format,
                 "included": canary.included,
                 "positions": canary.positions.tolist(),
             }

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from memorization import NUMERICS_VERSION
-from memorization.canaries import CanaryFormat
+from memorization.canaries import CanaryFormat, require_contexts
 from memorization.spec_base import LATER, Above, Count, Fraction, Positive, Strict, Trainable, digest
 from memorization.translation_specs import OptimisationSpec, TranslationRunSpec
 
@@ -74,9 +74,10 @@ class CanarySpec(Strict):
 
         try:
             parsed = CanaryFormat.parse(self.format)
-            if self.fill is not None:
+            if self.fill is not None and parsed.complete:
                 parsed.parse_fill(self.fill)
-            if self.count > parsed.size:
+            require_contexts(self.format, self.count)
+            if parsed.complete and self.count > parsed.size:
                 raise UserError(f"count {self.count}: the format has only {parsed.size} fills")
             if self.inclusion == "coin" and (self.position != "window" or self.insertions != 1):
                 raise UserError("inclusion coin: needs position window and insertions 1: one canary, one record")
@@ -96,6 +97,12 @@ class ModelSpec(Strict):
         3, description="Of cnn and wavenet: inputs of one convolution.", json_schema_extra=LATER
     )
     heads: Positive = Field(4, description="Of transformer: attention heads.", json_schema_extra=LATER)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "ModelSpec":
+        if self.architecture == "transformer" and self.units % self.heads:
+            raise ValueError(f"units {self.units}: must be a multiple of heads, {self.heads}")
+        return self
 
 
 class PrivacySpec(Strict):
@@ -140,9 +147,11 @@ class TrainingSpec(OptimisationSpec):
 
 
 class MeasureSpec(Strict):
-    """Exposure measured while training (Figs 7 and 8)."""
+    """Exposure measured while training (Figs 7 and 8), or of what comes out of it."""
 
-    every: Literal["none", "epoch", "batch"] = "none"
+    every: Literal["none", "epoch", "batch", "end"] = Field(
+        "none", description="end: once, of the finished model, where an attack would ask for nothing else."
+    )
     references: Positive = Field(2_000, description="Uniform fills for the sampled and skew-normal estimates.")
     controls: Count = Field(20, description="Fills that were not inserted: the null band.")
     exact_steps: Count = Field(0, description="Model steps that an exact rank may cost per measurement; 0: none.")
@@ -167,8 +176,12 @@ def _there(run: "RunSpec") -> None:
     training = run.training
     if run.privacy is not None and (training.weight_dropout or training.learning_rate_drops):
         raise ValueError("training.weight_dropout and learning_rate_drops: not in private training; leave them out")
+    if run.privacy is not None and run.model.architecture != "lstm":
+        raise ValueError(f"privacy: only for model.architecture lstm, not {run.model.architecture}; set privacy: null")
     if training.weight_dropout and run.model.architecture != "lstm":
         raise ValueError(f"training.weight_dropout: only for model.architecture lstm, not {run.model.architecture}")
+    if run.measure.every == "end" and (training.keep != "final" or training.patience is not None):
+        raise ValueError("measure.every end: measures the last weights; it needs training.keep final and no patience")
     if run.corpus.sanitise != "none" and run.corpus.unit == "word":
         raise ValueError("corpus.sanitise: works on characters; use corpus.unit character")
     if run.corpus.sanitise == "deduplicate" and run.canary.position == "window":

@@ -23,16 +23,16 @@ class Observer:
         self.spec, self.corpora, self.every = spec, corpora, spec.measure.every
         self.columns = list(contracts.columns("measures"))
         self.rows: dict[str, list[Any]] = {column: [] for column in self.columns}
-        self._format = CanaryFormat.parse(spec.canary.format)
+        self._formats = [CanaryFormat.parse(c.canary.format or spec.canary.format, c.vocabulary.words) for c in corpora]
         self._holding = [canary_windows(c.canary.positions, spec.training.sequence_length) for c in corpora]
         self._fills: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def fills(self, replicate: int) -> tuple[np.ndarray, np.ndarray]:
         """Controls and references, int64[n, holes] each."""
         if replicate not in self._fills:
-            inserted, measure = self.corpora[replicate].canary.fill, self.spec.measure
+            inserted, measure, fmt = self.corpora[replicate].canary.fill, self.spec.measure, self._formats[replicate]
             self._fills[replicate] = tuple(
-                self._format.sample(stream(self.spec.seed, replicate, f"measure-{kind}"), count, exclude=inserted)
+                fmt.sample(stream(self.spec.seed, replicate, f"measure-{kind}"), count, exclude=inserted)
                 for kind, count in (("controls", measure.controls), ("references", measure.references))
             )
         return self._fills[replicate]
@@ -50,7 +50,7 @@ class Observer:
         controls, references = self.fills(replicate)
         frame = exposure.measure(
             model,
-            self._format,
+            self._formats[replicate],
             self.corpora[replicate].canary.fill,
             controls,
             references,

@@ -40,7 +40,7 @@ def beam(model: LanguageModel, tokens: TokenFormat, *, width: int, k: int = 1, a
     tree = Tree.plant(model, tokens)
     best = Best(tree, max(k, 1))
     state, edges, cost = tree.root, tree.root_edges, np.zeros(1)
-    paths = np.zeros((1, tree.depth), dtype=np.uint8)
+    paths = np.zeros((1, tree.depth), dtype=tree.symbol)
     steps = batches = 1
     dropped = False
     for depth in range(1, tree.depth):
@@ -76,6 +76,7 @@ def sampling(
     """
     began = time.perf_counter()
     tree = Tree.plant(model, tokens)
+    chunk = tree.rows(chunk)
     best, steps, batches = Best(tree, k), 1, 1
     for begin in range(0, samples, chunk):
         used, calls = _sample_chunk(tree, best, rng, min(chunk, samples - begin))
@@ -87,7 +88,7 @@ def _sample_chunk(tree: Tree, best: Best, rng: np.random.Generator, count: int) 
     """Send `count` samples down the tree; (model steps, model calls)."""
     state: State = tree.root
     edges, cost, steps = tree.root_edges, np.zeros(1), 0
-    counts, paths = np.array([count]), np.zeros((1, tree.depth), dtype=np.uint8)
+    counts, paths = np.array([count]), np.zeros((1, tree.depth), dtype=tree.symbol)
     for depth in range(tree.depth):
         weights = np.exp2(edges.min(axis=1, keepdims=True) - edges)
         split = rng.multinomial(counts, weights / weights.sum(axis=1, keepdims=True))
@@ -109,11 +110,12 @@ def brute_force(
     tree = Tree.plant(model, tokens)
     if tree.size >= 2**62:
         raise UserError(f"brute force: {tree.size} fills cannot be listed; use shortest_path")
+    chunk = tree.rows(chunk)
     best, steps, batches, seen = Best(tree, k), 1, 1, 0
     widths = [len(s) for s in tree.slots]
     while seen < tree.size and steps < max_steps:
         index = np.arange(seen, min(seen + chunk, tree.size))
-        paths = np.stack(np.unravel_index(index, widths), axis=1).astype(np.uint8)
+        paths = np.stack(np.unravel_index(index, widths), axis=1).astype(tree.symbol)
         cost, _, _, _, used = path_states(tree, paths)
         best.add(paths, cost)
         seen, steps, batches = seen + len(index), steps + used, batches + tree.depth - 1

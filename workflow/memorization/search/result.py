@@ -45,7 +45,7 @@ class Best:
     def __init__(self, tree: Tree, k: int) -> None:
         self._k = k
         self.costs = np.zeros(0)
-        self.paths = np.zeros((0, tree.depth), dtype=np.uint8)
+        self.paths = np.zeros((0, tree.depth), dtype=tree.symbol)
 
     @property
     def worst(self) -> float:
@@ -53,7 +53,7 @@ class Best:
         return float(self.costs[-1]) if len(self.costs) >= self._k else inf
 
     def offer(self, parents: np.ndarray, costs: np.ndarray) -> None:
-        """Leaves: uint8[n, S] paths whose last symbol is open, float64[n, b] costs per last symbol."""
+        """Leaves: int[n, S] paths whose last symbol is open, float64[n, b] costs per last symbol."""
         parent, symbol = np.nonzero((costs <= self.worst) & np.isfinite(costs))
         if not len(parent):
             return
@@ -62,7 +62,7 @@ class Best:
         self.add(paths, costs[parent, symbol])
 
     def add(self, paths: np.ndarray, costs: np.ndarray) -> None:
-        """Leaves: uint8[n, S] whole paths, float64[n] costs."""
+        """Leaves: int[n, S] whole paths, float64[n] costs."""
         paths, costs = np.concatenate([self.paths, paths]), np.concatenate([self.costs, costs])
         order = np.lexsort((*paths.T[::-1], costs))[: self._k]
         self.paths, self.costs = paths[order], costs[order]

@@ -22,10 +22,13 @@ from memorization.search.tree import Tree, path_states
 CACHED_STATES = 131_072
 """Recurrent states kept beside the queue (a 2 x 200 LSTM's take 3.2 KB each); older ones are recomputed."""
 
+MANY = 256
+"""Symbols of a hole beyond which the queue keeps only what can still be popped within the budget."""
+
 
 @dataclass
 class Nodes:
-    """n prefixes: float64[n] costs, int8[n] depths, int64[n] parents' serial numbers, uint8[n, S] paths."""
+    """n prefixes: float64[n] costs, int8[n] depths, int64[n] parents' serial numbers, int[n, S] paths."""
 
     cost: np.ndarray
     depth: np.ndarray
@@ -49,21 +52,25 @@ class Queue:
     """A priority queue of arrays: a sorted run to pop from, a fresh part beside it, and a far part that only grows.
 
     Nodes of run and fresh are cheaper than `_bound`, far ones are not. When run and fresh are used up, far's cheapest
-    1/64 becomes the next run, so that a pop costs its own size and not the queue's.
+    1/64 becomes the next run, so that a pop costs its own size and not the queue's. With `cap`, the number of pops that
+    can still come, nodes beyond the `cap` cheapest are dropped by and by; `minimum` remembers them.
     """
 
-    def __init__(self, smallest: int) -> None:
-        self._smallest, self._bound = smallest, -inf
+    def __init__(self, smallest: int, cap: int | None = None) -> None:
+        self._smallest, self._bound, self._cap, self._dropped = smallest, -inf, cap, inf
         self._run: Nodes | None = None
         self._fresh: list[Nodes] = []
         self._far: list[Nodes] = []
 
     def push(self, nodes: Nodes) -> None:
         """Add nodes in any order."""
+        nodes = self._trim(nodes)
         near = nodes.cost < self._bound
         for rows, part in ((near, self._fresh), (~near, self._far)):
             if rows.any():
                 part.append(nodes.take(rows))
+        if self._cap and sum(len(p.cost) for p in self._far) > 4 * self._cap:
+            self._far = [self._trim(Nodes.join(self._far))]
 
     def pop(self, count: int, worst: float) -> Nodes | None:
         """The `count` cheapest nodes, without those that cost more than `worst`, which never grows; None if none do."""
@@ -89,13 +96,21 @@ class Queue:
     def minimum(self) -> float:
         """The cheapest queued cost, infinite if the queue is empty."""
         near = [*([self._run] if self._run else []), *self._fresh]
-        return min((float(part.cost.min()) for part in near or self._far), default=inf)
+        return min((float(part.cost.min()) for part in near or self._far), default=self._dropped)
 
     def _near(self) -> int:
         return sum(len(p.cost) for p in self._fresh) + (len(self._run.cost) if self._run else 0)
 
+    def _trim(self, nodes: Nodes) -> Nodes:
+        """Without those that can never be popped."""
+        if self._cap is None or len(nodes.cost) <= self._cap:
+            return nodes
+        order = np.argpartition(nodes.cost, self._cap)
+        self._dropped = min(self._dropped, float(nodes.cost[order[self._cap]]))
+        return nodes.take(order[: self._cap])
+
     def _sort(self, parts: list[Nodes]) -> None:
-        near = Nodes.join(parts)
+        near = self._trim(Nodes.join(parts))
         self._run, self._fresh = near.take(np.argsort(near.cost, kind="stable")), []
 
     def _refill(self, worst: float) -> None:
@@ -164,13 +179,15 @@ class StateCache:
 class _Search:
     """One run of the search; `run` drives it."""
 
-    def __init__(self, tree: Tree, k: int, batch: int, cached_states: int) -> None:
-        self.tree, self.batch = tree, batch
-        self.queue, self.best = Queue(32 * batch), Best(tree, k)
+    def __init__(self, tree: Tree, k: int, batch: int, cached_states: int, max_steps: int) -> None:
+        self.tree, self.batch, self.max_steps = tree, tree.rows(batch), max_steps
+        # Children by the thousand, of a hole of words: without a cap the queue would outgrow any memory.
+        cap = max_steps if tree.widest > MANY else None
+        self.queue, self.best = Queue(32 * self.batch, cap), Best(tree, k)
         self.cache = StateCache(tree, cached_states)
         self.columns = np.unique(np.concatenate(tree.slots))
         self.where = [np.searchsorted(self.columns, slot) for slot in tree.slots]
-        root = Nodes(np.zeros(1), np.zeros(1, np.int8), np.zeros(1, np.int64), np.zeros((1, tree.depth), np.uint8))
+        root = Nodes(np.zeros(1), np.zeros(1, np.int8), np.zeros(1, np.int64), np.zeros((1, tree.depth), tree.symbol))
         self.popped = [root.cost]
         self.steps = self.batches = self.pops = 1
         self.first_leaf_batch: int | None = None
@@ -238,12 +255,12 @@ class _Search:
             seconds=seconds,
         )
 
-    def run(self, max_steps: int, stop: str) -> None:
+    def run(self, stop: str) -> None:
         """Expand the cheapest prefixes until the stopping rule or the budget ends it."""
-        while self.steps < max_steps:
+        while self.steps < self.max_steps:
             if stop == "paper" and self.first_leaf_batch and self.batches >= 2 * self.first_leaf_batch:
                 return
-            nodes = self.queue.pop(min(self.batch, max_steps - self.steps), self.best.worst)
+            nodes = self.queue.pop(min(self.batch, self.max_steps - self.steps), self.best.worst)
             if nodes is None:
                 return
             self.expand(nodes)
@@ -274,6 +291,6 @@ def shortest_path(
     began = time.perf_counter()
     # Deviation: the paper pops leaves from the queue; here a leaf is offered when its parent is expanded, which
     # saves a model-free pop and makes "the first leaf" come at most one batch earlier.
-    search = _Search(Tree.plant(model, tokens), k, batch, cached_states)
-    search.run(max_steps, stop)
+    search = _Search(Tree.plant(model, tokens), k, batch, cached_states, max_steps)
+    search.run(stop)
     return search.result(time.perf_counter() - began)

@@ -16,12 +16,17 @@ import numpy as np
 from memorization.backends.base import LanguageModel, State
 from memorization.canaries import TokenFormat
 from memorization.errors import UserError
+from memorization.search.checked import CheckedModel
+
+CHILDREN = 4_000_000
+"""Children that are looked at at once: a hole of words has very many."""
 
 
 @dataclass(frozen=True)
 class Tree:
     """One model's tree of one format.
 
+    model             of a format with check digits the one that fills them in
     slots             per slot int64[b]: the token ids that may stand there
     holes             int64[L]: which slots are holes
     prefix_cost_bits  cost of the fixed text before the first hole, the same for every fill
@@ -39,18 +44,17 @@ class Tree:
     @classmethod
     def plant(cls, model: LanguageModel, tokens: TokenFormat) -> "Tree":
         """Read the prefix once. Raises UserError when the model gives no finite probability there, or when the format
-        is beyond the one byte that a path spends on a symbol and a depth.
+        is longer than a path may be deep.
         """
         slots: list[np.ndarray] = []
         holes = []
         for hole, after in zip(tokens.holes, tokens.after, strict=True):
             holes.append(len(slots))
             slots += [np.asarray(hole), *(np.array([t]) for t in after)]
-        if max(map(len, slots)) > 256 or len(slots) > 127:
-            raise UserError(
-                f"canary format: {len(slots)} positions of up to {max(map(len, slots))} symbols; "
-                "searches take at most 127 of 256: shorten the format or its holes"
-            )
+        if len(slots) > 127:
+            raise UserError(f"canary format: {len(slots)} positions, searches take at most 127: shorten the format")
+        if tokens.digits is not None:
+            model = CheckedModel(model, tokens.digits)
         log2_probabilities, root = model.start(tokens.prefix)
         if not np.isfinite(log2_probabilities).any():
             raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
@@ -62,6 +66,20 @@ class Tree:
     def depth(self) -> int:
         """S, the number of slots."""
         return len(self.slots)
+
+    @cached_property
+    def widest(self) -> int:
+        """Symbols of the slot that has most."""
+        return max(map(len, self.slots))
+
+    @property
+    def symbol(self) -> np.dtype:
+        """What a path spends on a symbol: one byte, or more for words."""
+        return np.min_scalar_type(self.widest - 1)
+
+    def rows(self, most: int) -> int:
+        """How many nodes to expand at once, at most `most`: fewer where each has very many children."""
+        return max(1, min(most, CHILDREN // self.widest))
 
     @cached_property
     def leaves_below(self) -> list[int]:
@@ -89,19 +107,19 @@ class Tree:
         return np.negative(log2_probabilities, dtype=np.float64), state
 
     def paths(self, fills: np.ndarray) -> np.ndarray:
-        """uint8[n, S] symbols per slot of int[n, L] fills; fixed slots hold 0."""
+        """int[n, S] symbols per slot of int[n, L] fills, of type `symbol`; fixed slots hold 0."""
         fills = np.atleast_2d(fills)
-        paths = np.zeros((len(fills), self.depth), dtype=np.uint8)
+        paths = np.zeros((len(fills), self.depth), dtype=self.symbol)
         paths[:, self.holes] = fills
         return paths
 
     def fills(self, paths: np.ndarray) -> np.ndarray:
-        """int64[n, L] fills of uint8[n, S] paths."""
+        """int64[n, L] fills of int[n, S] paths."""
         return paths[:, self.holes].astype(np.int64)
 
 
 def path_states(tree: Tree, paths: np.ndarray) -> tuple[np.ndarray, State, np.ndarray, np.ndarray, int]:
-    """Read uint8[n, d] `paths`, d >= 0, in lexicographic order, feeding every distinct prefix once.
+    """Read int[n, d] `paths`, d >= 0, in lexicographic order, feeding every distinct prefix once.
 
     Returns (cost float64[n], State of the m distinct prefixes of length d - 1, node int[n] into it, edges
     float64[m, b_{d-1}], model steps). The last symbol is read off, not fed. For d = 0 the State is the root's.
@@ -129,7 +147,7 @@ def score(tree: Tree, fills: np.ndarray, chunk: int = 2048) -> tuple[np.ndarray,
     fills take about half the steps of eight each. Raises UserError for a cost that is not a number: it would compare
     as neither cheaper nor dearer, and a diverged model would seem to rank its canary first.
     """
-    paths = tree.paths(fills)
+    paths, chunk = tree.paths(fills), tree.rows(chunk)
     order = np.lexsort(paths.T[::-1])
     costs, steps = np.empty(len(paths)), 0
     for begin in range(0, len(order), chunk):

@@ -159,7 +159,7 @@ class _Walk:
             used, parent = np.unique(parent, return_inverse=True)
             state = state.take(used)
         self.levels[depth + 1].append(
-            _Pending(state, parent.astype(np.int32), symbol.astype(np.uint8), child[keep], own_child[keep])
+            _Pending(state, parent.astype(np.int32), symbol.astype(self.tree.symbol), child[keep], own_child[keep])
         )
 
     def _count(self, leaves: np.ndarray, own: np.ndarray) -> None:
@@ -222,7 +222,7 @@ def rank_in(
     (cost,), scoring_steps = score(tree, np.atleast_2d(fill))
     limits = np.array([cost - margin, cost + tolerance, cost + margin])
     walk = _Walk(tree, tree.paths(fill)[0], limits, prune, None if prune else edges)
-    finished = walk.run(chunk, max_steps)
+    finished = walk.run(tree.rows(chunk), max_steps)
     low, rank, high = walk.bounds()
     return Rank(
         rank=float(rank) if finished else nan,
