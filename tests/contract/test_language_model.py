@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from memorization.backends.controls import MarkovModel, OracleModel, UniformModel
+from memorization.canaries import TokenFormat
+from memorization.search.shortest_path import shortest_path
+from memorization.search.walk import exact_rank
 from memorization.specs import ModelSpec
 from memorization.vocabulary import Vocabulary
 from memorization.weights import initial_weights
@@ -12,28 +15,40 @@ VOCABULARY = Vocabulary(tuple("\n abcdef"))
 V = len(VOCABULARY)
 
 
-def torch_model(layers):
+def torch_model(layers, architecture="lstm", embedding=5, **more):
     torch = pytest.importorskip("torch")
-    from memorization.backends.torch.model import TorchLanguageModel
+    from memorization.backends.torch.architectures import language_model
 
-    weights = initial_weights(ModelSpec(layers=layers, units=9, embedding=5), V, np.random.default_rng(layers))
-    return TorchLanguageModel({n: torch.from_numpy(2 * a) for n, a in weights.items()}, VOCABULARY)
+    model = ModelSpec(architecture=architecture, layers=layers, units=9, embedding=embedding, heads=3, **more)
+    weights = initial_weights(model, V, np.random.default_rng(layers))
+    return language_model(model, {n: torch.from_numpy(2 * a) for n, a in weights.items()}, VOCABULARY)
 
 
-def tf_model(layers, embedding=5):
+def tf_model(layers, embedding=5, architecture="lstm"):
     pytest.importorskip("tensorflow")
-    from memorization.backends.tf.model import TFLanguageModel
+    from memorization.backends.tf.networks import language_model
 
-    weights = initial_weights(ModelSpec(layers=layers, units=9, embedding=embedding), V, np.random.default_rng(layers))
-    return TFLanguageModel({name: 2 * array for name, array in weights.items()}, VOCABULARY)
+    model = ModelSpec(architecture=architecture, layers=layers, units=9, embedding=embedding)
+    weights = initial_weights(model, V, np.random.default_rng(layers))
+    return language_model({name: 2 * array for name, array in weights.items()}, VOCABULARY, "/CPU:0")
 
 
 MODELS = {
     "torch-1": lambda: torch_model(1),
     "torch-2": lambda: torch_model(2),
+    "torch-gru": lambda: torch_model(2, "gru"),
+    "torch-gru-one-hot": lambda: torch_model(1, "gru", None),
+    "torch-cnn": lambda: torch_model(3, "cnn"),
+    "torch-cnn-one-hot": lambda: torch_model(1, "cnn", None, kernel=5),
+    "torch-wavenet": lambda: torch_model(3, "wavenet", kernel=2),
+    "torch-wavenet-one-hot": lambda: torch_model(2, "wavenet", None),
+    "torch-transformer": lambda: torch_model(2, "transformer"),
+    "torch-transformer-one-hot": lambda: torch_model(1, "transformer", None),
     "tf-1": lambda: tf_model(1),
     "tf-2": lambda: tf_model(2),
     "tf-one-hot": lambda: tf_model(2, embedding=None),
+    "tf-gru": lambda: tf_model(2, architecture="gru"),
+    "tf-gru-one-hot": lambda: tf_model(1, None, "gru"),
     "uniform": lambda: UniformModel(VOCABULARY),
     "oracle": lambda: OracleModel(VOCABULARY, "abc fed"),
     "markov": lambda: MarkovModel(VOCABULARY, seed=0, order=2),
@@ -154,3 +169,27 @@ def test_step_does_not_write_into_its_argument(model, ids):
     model.step(state, ids[:, 2])
     again, _ = model.step(taken, ids[:5, 1])
     np.testing.assert_array_equal(first, again)
+
+
+def small_space():
+    """Four symbols in each of four holes, a fixed token after the second and the last: 256 sequences."""
+    nothing, one = np.zeros(0, dtype=int), np.array([1])
+    return TokenFormat(np.array([0, 3, 4]), (np.array([2, 5, 6, 7]),) * 4, (nothing, one, nothing, one))
+
+
+def test_exact_rank_and_search_equal_brute_force(model):
+    tokens = small_space()
+    fills = np.stack(np.unravel_index(np.arange(256), (4,) * 4), axis=1)
+    costs = model.log_perplexity(tokens.ids(fills))
+    costs -= model.log_perplexity(tokens.prefix[None])[0]
+    order = np.argsort(costs)
+    for place in (0, 1, 40, 255):
+        own = costs[order[place]]
+        found = exact_rank(model, tokens, fills[order[place]], max_steps=10_000, chunk=64)
+        assert found.algorithm == "pruned_walk"
+        assert found.cost_bits == pytest.approx(own, rel=1e-4)
+        # Within rounding of the two ways to add up costs, ties count against the canary.
+        assert (costs < own - 1e-3).sum() < found.rank <= (costs < own + 1e-3).sum()
+    best = shortest_path(model, tokens, k=3, batch=7, max_steps=10_000, cached_states=20)
+    assert best.provable
+    np.testing.assert_allclose(best.costs_bits, costs[order[:3]], rtol=1e-4)

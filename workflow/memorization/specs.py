@@ -152,6 +152,12 @@ class MeasureSpec(Strict):
     every: Literal["none", "epoch", "batch", "end"] = Field(
         "none", description="end: once, of the finished model, where an attack would ask for nothing else."
     )
+    epochs: tuple[Positive, ...] = Field(
+        (),
+        strict=False,
+        description="epoch: only after these epochs and after the last one; () after each, and before the first.",
+        json_schema_extra=LATER,
+    )
     references: Positive = Field(2_000, description="Uniform fills for the sampled and skew-normal estimates.")
     controls: Count = Field(20, description="Fills that were not inserted: the null band.")
     exact_steps: Count = Field(0, description="Model steps that an exact rank may cost per measurement; 0: none.")

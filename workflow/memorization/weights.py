@@ -1,8 +1,9 @@
 """Weights as NumPy arrays: names, shapes, initial values and the model.npz file that every back end reads.
 
 Names and shapes are those of a PyTorch module with `embedding = nn.Embedding(V, E)`, `lstm = nn.LSTM(E, H, layers)` and
-`output = nn.Linear(H, V)`; gate order i, f, g, o. In model.npz every array has a leading replicate axis.
-With one-hot input (`model.embedding: null`) there is no embedding and the first layer is nn.LSTM(V, H).
+`output = nn.Linear(H, V)`; gate order i, f, g, o. Other architectures: architectures.py. In model.npz every array has a
+leading replicate axis. With one-hot input (`model.embedding: null`) there is no embedding and the first layer is
+nn.LSTM(V, H).
 """
 
 import errno
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memorization.architectures import Array, layout
 from memorization.contracts import atomic
 from memorization.errors import UserError
 from memorization.specs import ModelSpec
@@ -24,31 +26,22 @@ Weights = dict[str, np.ndarray]
 
 def shapes(model: ModelSpec, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
     """Array name -> shape of one replicate, in the order in which initial values are drawn."""
-    units = model.units
-    result: dict[str, tuple[int, ...]] = {}
-    if model.embedding is not None:
-        result["embedding.weight"] = (vocabulary_size, model.embedding)
-    for layer in range(model.layers):
-        width = units if layer else model.embedding or vocabulary_size
-        result[f"lstm.weight_ih_l{layer}"] = (4 * units, width)
-        result[f"lstm.weight_hh_l{layer}"] = (4 * units, units)
-        result[f"lstm.bias_ih_l{layer}"] = (4 * units,)
-        result[f"lstm.bias_hh_l{layer}"] = (4 * units,)
-    return result | {"output.weight": (vocabulary_size, units), "output.bias": (vocabulary_size,)}
+    return {name: array.shape for name, array in layout(model, vocabulary_size).items()}
 
 
 def layer_count(names: Mapping[str, object]) -> int:
-    """Number of LSTM layers in a set of weights."""
-    return sum(name.startswith("lstm.weight_hh_l") for name in names)
+    """Number of recurrent layers in a set of weights."""
+    return sum(bool(re.fullmatch(r"(lstm|gru)\.weight_hh_l\d+", name)) for name in names)
 
 
 def trained(name: str) -> bool:
     """Whether an array is trained: all but bias_hh.
 
     nn.LSTM adds two bias vectors, of which only the sum matters. The paper's parameter count (Table 4: about 620K for
-    a 2x200 LSTM) fits one vector per gate, so bias_hh stays zero and is kept only for nn.LSTM's sake.
+    a 2x200 LSTM) fits one vector per gate, so bias_hh stays zero and is kept only for nn.LSTM's sake. The same goes for
+    nn.GRU, whose second bias of the new gate would mean something of its own.
     """
-    return not re.fullmatch(r"lstm\.bias_hh_l\d+", name)
+    return not re.fullmatch(r"(lstm|gru)\.bias_hh_l\d+", name)
 
 
 def parameter_count(model: ModelSpec, vocabulary_size: int) -> int:
@@ -62,16 +55,15 @@ def initial_weights(model: ModelSpec, vocabulary_size: int, rng: np.random.Gener
 
     nn.Embedding: N(0, 1). nn.LSTM and nn.Linear(H, V): uniform within 1/sqrt(H). bias_hh: zero (see `trained`).
     """
-    bound = model.units**-0.5
 
-    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        if not trained(name):
-            return np.zeros(shape, dtype=np.float32)
-        if name == "embedding.weight":
-            return rng.standard_normal(shape, dtype=np.float32)
-        return rng.uniform(-bound, bound, shape).astype(np.float32)
+    def draw(array: Array) -> np.ndarray:
+        if array.start == "constant":
+            return np.full(array.shape, array.value, dtype=np.float32)
+        if array.start == "normal":
+            return rng.standard_normal(array.shape, dtype=np.float32)
+        return rng.uniform(-array.value, array.value, array.shape).astype(np.float32)
 
-    return {name: draw(name, shape) for name, shape in shapes(model, vocabulary_size).items()}
+    return {name: draw(array) for name, array in layout(model, vocabulary_size).items()}
 
 
 def stack(replicates: Sequence[Weights]) -> Weights:
@@ -116,7 +108,7 @@ def load_shaped(directory: Path, wanted: Mapping[str, tuple[int, ...]]) -> Weigh
 
 
 def read(directory: Path) -> Weights:
-    """All arrays of directory/model.npz, whatever model they are of. Raises UserError if they are missing or damaged."""
+    """All arrays of directory/model.npz, of any model. Raises UserError if they are missing or damaged."""
     path = Path(directory) / FILE
     try:
         with np.load(path) as archive:

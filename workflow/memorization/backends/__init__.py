@@ -33,13 +33,10 @@ class AnyBut:
 LACKS: dict[str, dict[str, Container]] = {
     "tf": {
         "task": ("translation",),
-        "model.architecture": ("gru", "cnn", "wavenet", "transformer"),
+        "model.architecture": ("cnn", "wavenet", "transformer"),
         "training.weight_dropout": AnyBut(0.0),
     },
-    "torch": {
-        "task": ("translation",),
-        "model.architecture": ("gru", "cnn", "wavenet", "transformer"),
-    },
+    "torch": {},
 }
 """Back end -> dotted key of a specification -> values that it cannot do."""
 

@@ -10,6 +10,7 @@ from memorization.backends.observer import Observer
 from memorization.backends.tf.group import Group
 from memorization.backends.tf.images import TFImageClassifier, load_images, train_images
 from memorization.backends.tf.model import TFLanguageModel
+from memorization.backends.tf.networks import language_model
 from memorization.backends.tf.runtime import choose_device, tf
 from memorization.backends.training import Trainer
 from memorization.data.corpora import TrainingCorpus, training_data
@@ -52,6 +53,6 @@ def load(
         return load_images(run_dir, spec, place)
     stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
     return [
-        TFLanguageModel({name: array[k] for name, array in stacked.items()}, vocabulary, place)
+        language_model({name: array[k] for name, array in stacked.items()}, vocabulary, place)
         for k in range(len(stacked["output.bias"]))
     ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from memorization import weights as weight_files
 from memorization.backends.tf.model import TFLanguageModel
+from memorization.backends.tf.networks import language_model
 from memorization.backends.tf.optimizers import Updater
 from memorization.backends.tf.runtime import tf
 from memorization.backends.tf.steps import (
@@ -141,7 +142,7 @@ class Group:
 
     def model(self, member: int) -> TFLanguageModel:
         """The replicate as it is now."""
-        return TFLanguageModel(self.weights_of(member), self.vocabulary, self.device)
+        return language_model(self.weights_of(member), self.vocabulary, self.device)
 
     def drop(self, finished: set[int]) -> None:
         """Stop training; the Trainer then drops the group, which has no other member."""

@@ -70,8 +70,13 @@ def forward(weights: Weights, ids: "tf.Tensor", masks: Sequence["tf.Tensor"] = (
     for layer in range(layer_count(weights)):
         layers.append(_run_layer(weights, layer, states))
         states = layers[-1].hidden * masks[layer] if masks else layers[-1].hidden
-    logits = _product(states, tf.transpose(weights["output.weight"])) + weights["output.bias"]
+    logits = product(states, tf.transpose(weights["output.weight"])) + weights["output.bias"]
     return Pass(ids, layers, states, logits)
+
+
+def logits(weights: Weights, ids: "tf.Tensor", masks: Sequence["tf.Tensor"] = ()) -> "tf.Tensor":
+    """[T, B, V] of int32[T, B] ids, each sequence from a zero state."""
+    return forward(weights, ids, masks).logits
 
 
 def losses(logits: "tf.Tensor", targets: "tf.Tensor") -> "tf.Tensor":
@@ -79,7 +84,7 @@ def losses(logits: "tf.Tensor", targets: "tf.Tensor") -> "tf.Tensor":
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), axis=0)
 
 
-def _product(rows: "tf.Tensor", matrix: "tf.Tensor") -> "tf.Tensor":
+def product(rows: "tf.Tensor", matrix: "tf.Tensor") -> "tf.Tensor":
     """[T, B, n] times [n, m] as one product."""
     shape = tf.shape(rows)
     flat = tf.matmul(tf.reshape(rows, [-1, rows.shape[-1]]), matrix)
@@ -125,14 +130,23 @@ def backward(
     """
     share = 1 / tf.cast(tf.shape(targets)[0], tf.float32)
     logits = (tf.nn.softmax(made.logits) - tf.one_hot(targets, made.logits.shape[-1])) * share
-    grad = _product(logits, weights["output.weight"])
+    grad = product(logits, weights["output.weight"])
     gates: list[tf.Tensor] = []
     for layer in reversed(range(len(made.layers))):
         grad = grad * masks[layer] if masks else grad
         w_ih, w_hh, _ = (weights[name] for name in layer_names(layer))
         gates.insert(0, _gate_gradients(made.layers[layer], grad, w_hh))
-        grad = _product(gates[0], w_ih) if layer else None
+        grad = product(gates[0], w_ih) if layer else None
     return gates, logits
+
+
+def gradients(
+    weights: Weights, ids: "tf.Tensor", targets: "tf.Tensor", masks: Sequence["tf.Tensor"] = ()
+) -> tuple["tf.Tensor", dict[str, "tf.Tensor"]]:
+    """Losses [B] in nats per character, and by name the trained arrays' gradients of their sum over sequences."""
+    made = forward(weights, ids, masks)
+    gates, logits = backward(weights, made, targets, masks)
+    return losses(made.logits, targets), weight_gradients(weights, made, gates, logits)
 
 
 def _pairs(left: "tf.Tensor", right: "tf.Tensor") -> "tf.Tensor":

@@ -95,10 +95,14 @@ def _advance_function(layers: int, shared: bool):
 class TFLanguageModel:
     """One replicate. Costs are -log2 of a float32 log-softmax over the full vocabulary, summed in float64."""
 
+    recurrent_name = "lstm"
+    """What the names of its weights begin with."""
+
     def __init__(self, weights: Mapping[str, np.ndarray], vocabulary: Vocabulary, device: str = "/CPU:0"):
         """`weights`: one replicate's arrays (weights.shapes)."""
         self.vocabulary, self._device = vocabulary, device
-        self._layers, self._units = layer_count(weights), weights["lstm.weight_hh_l0"].shape[1]
+        self._layers = layer_count(weights)
+        self._units = weights[f"{self.recurrent_name}.weight_hh_l0"].shape[1]
         with tf.device(device):
             self._parameters = self._prepare(weights)
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from memorization.backends.tf import lstm
 from memorization.backends.tf.clipping import clip_factors, squared_norms
+from memorization.backends.tf.networks import network_of
 from memorization.backends.tf.runtime import tf
 from memorization.streams import stream
-from memorization.weights import trained
+from memorization.weights import layer_count, trained
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -45,20 +46,20 @@ def clipped_to(gradients: Sequence["tf.Tensor"], limit: float | None) -> list["t
     return [gradient * factor for gradient in gradients]
 
 
-def _masks(made_for: "tf.Tensor", units: int, layers: int, rate: float, key: "tf.Tensor") -> list["tf.Tensor"]:
-    """Inverted dropout: per layer float32[T, B, H], from int64[2] `key` alone."""
+def _masks(weights, ids, rate: float, key: "tf.Tensor") -> list["tf.Tensor"]:
+    """Inverted dropout: per layer float32[T, B, H] for int32[T, B] ids, from int64[2] `key` alone."""
     if rate == 0:
         return []
-    shape = tf.concat([tf.shape(made_for), [units]], axis=0)
-    draws = [tf.random.stateless_uniform(shape, tf.stack([key[0], key[1] + layer])) for layer in range(layers)]
+    shape = tf.concat([tf.shape(ids), [weights["output.weight"].shape[1]]], axis=0)
+    layers = range(layer_count(weights))
+    draws = [tf.random.stateless_uniform(shape, tf.stack([key[0], key[1] + layer])) for layer in layers]
     return [tf.cast(draw >= rate, tf.float32) / (1 - rate) for draw in draws]
 
 
 def _pass(weights, ids, targets, rate, key):
     """Forward and backward: pass, gate gradients, logit gradients, losses [B] and time-major targets."""
     ids, targets = tf.transpose(ids), tf.transpose(targets)
-    layers, units = lstm.layer_count(weights), weights["output.weight"].shape[1]
-    masks = _masks(ids, units, layers, rate, key)
+    masks = _masks(weights, ids, rate, key)
     made = lstm.forward(weights, ids, masks)
     gates, logits = lstm.backward(weights, made, targets, masks)
     return made, gates, logits, lstm.losses(made.logits, targets)
@@ -67,10 +68,11 @@ def _pass(weights, ids, targets, rate, key):
 @functools.cache
 def loss_function(shapes: Shapes):
     """(weights, int32[B, T] ids, targets) -> losses [B] in nats per character, without dropout."""
+    network = network_of(dict(shapes))
 
     @tf.function(input_signature=[specs_of(shapes), IDS, IDS])
     def losses(weights, ids, targets):
-        return lstm.losses(lstm.forward(weights, tf.transpose(ids)).logits, tf.transpose(targets))
+        return lstm.losses(network.logits(weights, tf.transpose(ids)), tf.transpose(targets))
 
     return losses
 
@@ -81,11 +83,12 @@ def gradient_function(shapes: Shapes, dropout: float, limit: float | None):
 
     Gradients of the trained arrays in the weights' order; with `limit` their global norm is at most that.
     """
+    network = network_of(dict(shapes))
 
     @tf.function(input_signature=[specs_of(shapes), IDS, IDS, KEY])
     def gradients(weights, ids, targets, key):
-        made, gates, logits, losses = _pass(weights, ids, targets, dropout, key)
-        named = lstm.weight_gradients(weights, made, gates, logits)
+        masks = _masks(weights, tf.transpose(ids), dropout, key)
+        losses, named = network.gradients(weights, tf.transpose(ids), tf.transpose(targets), masks)
         share = 1 / tf.cast(tf.shape(ids)[0], tf.float32)
         result = [named[name] * share for name, _ in shapes if trained(name)]
         return tf.reduce_mean(losses), clipped_to(result, limit)
@@ -97,7 +100,7 @@ def gradient_function(shapes: Shapes, dropout: float, limit: float | None):
 def clipped_sum_function(shapes: Shapes, dropout: float, clip: float):
     """(weights, ids, targets, key) -> (sum of losses, sums of the windows' clipped gradients, in the weights' order).
 
-    A window's gradient is that of its mean loss per character.
+    A window's gradient is that of its mean loss per character. Of LSTMs only.
     """
 
     @tf.function(input_signature=[specs_of(shapes), IDS, IDS, KEY])

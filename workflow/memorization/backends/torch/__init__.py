@@ -8,14 +8,18 @@ import torch
 
 from memorization import weights as weight_files
 from memorization.backends import checkpoint
+from memorization.backends.base import LanguageModel
 from memorization.backends.observer import Observer
+from memorization.backends.torch.architectures import language_model
 from memorization.backends.torch.group import Group, blocks
 from memorization.backends.torch.images import load_images, train_images
 from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.torch.translation import load_translators, train_translators
 from memorization.backends.training import Trainer
 from memorization.data.corpora import TrainingCorpus, training_data
 from memorization.errors import UserError
 from memorization.specs import ImageRunSpec, RunSpec
+from memorization.translation_specs import TranslationRunSpec
 from memorization.vocabulary import Vocabulary
 
 __all__ = ["TorchLanguageModel", "load", "train"]
@@ -45,6 +49,8 @@ def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, devic
     """
     if isinstance(spec, ImageRunSpec):
         return train_images(spec, corpora, run_dir, choose_device(device))
+    if isinstance(spec, TranslationRunSpec):
+        return train_translators(spec, corpora, run_dir, choose_device(device))
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
     place = choose_device(device)
@@ -69,7 +75,7 @@ def _private_groups(run_dir: Path) -> tuple[Callable[..., Group], str]:
     return partial(PrivateGroup, mechanism=mechanism), f" opacus {opacus.__version__} {mechanism}"
 
 
-def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "auto") -> list[TorchLanguageModel]:
+def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "auto") -> list[LanguageModel]:
     """The trained models of a finished run, one per replicate.
 
     Raises UserError if model.npz is missing or does not fit.
@@ -77,8 +83,10 @@ def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "au
     place = choose_device(device)
     if isinstance(spec, ImageRunSpec):
         return load_images(run_dir, spec, place)
+    if isinstance(spec, TranslationRunSpec):
+        return load_translators(run_dir, spec, vocabulary, place)
     stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
     return [
-        TorchLanguageModel({name: torch.from_numpy(a[k]).to(place) for name, a in stacked.items()}, vocabulary)
+        language_model(spec.model, {n: torch.from_numpy(a[k]).to(place) for n, a in stacked.items()}, vocabulary)
         for k in range(len(stacked["output.bias"]))
     ]

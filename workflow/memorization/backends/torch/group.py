@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from memorization import weights as weight_files
-from memorization.backends.torch.lstm import Dropout, Workspace, losses
-from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.base import LanguageModel
+from memorization.backends.torch.architectures import language_model, make_network
+from memorization.backends.torch.lstm import Dropout
 from memorization.backends.torch.optimizers import make_optimizer
 from memorization.data.corpora import TrainingCorpus, windows
 from memorization.errors import UserError
@@ -103,7 +104,7 @@ class Group:
         self.vocabulary = corpora[0].vocabulary
         size = len(corpora[0].vocabulary)
         initial = [weight_files.initial_weights(spec.model, size, stream(spec.seed, k, "init")) for k in self.members]
-        self.workspaces = [Workspace() for _ in range(spec.model.layers)]
+        self.network = make_network(spec.model)
         length = spec.training.sequence_length
         self.data = {
             role: WindowSet([getattr(c, role) for c in corpora], length, device, role)
@@ -184,7 +185,7 @@ class Group:
     def _update(self, rows: Tensor, dropout: Dropout | None) -> Tensor:
         """One step of the optimiser on the mean loss of each replicate; returns that loss, [R]."""
         self.optimizer.zero_grad()
-        loss = losses(self._connected(), *self.data["train"].batch(rows), self.workspaces, dropout)
+        loss = self.network.losses(self._connected(), *self.data["train"].batch(rows), dropout)
         loss.sum().backward()
         if self.spec.training.gradient_clip is not None:
             clip_gradients(self.parameters, self.spec.training.gradient_clip)
@@ -199,7 +200,7 @@ class Group:
         for first in range(0, data.count, EVALUATION_WINDOWS):
             rows = torch.arange(first, min(first + EVALUATION_WINDOWS, data.count), device=self.device)
             rows = rows.expand(len(self.members), -1)
-            total += losses(self.weights, *data.batch(rows), self.workspaces).double() * rows.shape[1]
+            total += self.network.losses(self.weights, *data.batch(rows)).double() * rows.shape[1]
         loss = (total / data.count).cpu().numpy()
         return {"loss_nats": loss, "accuracy": np.full_like(loss, np.nan)}
 
@@ -211,9 +212,9 @@ class Group:
         """A copy of one replicate's arrays."""
         return arrays(self._views(member))
 
-    def model(self, member: int) -> TorchLanguageModel:
+    def model(self, member: int) -> LanguageModel:
         """One replicate as it is now."""
-        return TorchLanguageModel(self._views(member), self.vocabulary)
+        return language_model(self.spec.model, self._views(member), self.vocabulary)
 
     def drop(self, finished: set[int]) -> None:
         """Take finished replicates off the replicate axis, optimiser state included."""
