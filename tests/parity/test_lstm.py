@@ -1,5 +1,7 @@
 """Our LSTM layers against torch.nn.LSTM (outputs and gradients) and the stepping model against NumPy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,14 @@ from memorization.backends.torch.lstm import Workspace, losses  # noqa: E402
 from memorization.backends.torch.model import TorchLanguageModel  # noqa: E402
 from memorization.backends.torch.optimizers import make_optimizer  # noqa: E402
 
+CLASSES = {
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+}
 V = 11
 VOCABULARY = Vocabulary(tuple("abcdefghijk"))
 
@@ -115,7 +125,7 @@ def test_a_second_backward_pass_is_refused():
         result.backward()
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", CLASSES)
 def test_training_steps_equal_torch_optim_on_nn_lstm(optimizer):
     """Same start, same batches: after a few clipped steps with weight decay the weights agree."""
     model = ModelSpec(layers=2, units=8, embedding=5)
@@ -125,8 +135,7 @@ def test_training_steps_equal_torch_optim_on_nn_lstm(optimizer):
     parameters = [w for w in ours.values() if w.requires_grad]
     own_optimizer = make_optimizer(parameters, training)
     plain = [Plain(model, w) for w in weights]
-    classes = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-    optimizers = [classes[optimizer](p.trained().values(), lr=0.01, weight_decay=0.01) for p in plain]
+    optimizers = [CLASSES[optimizer](p.trained().values(), lr=0.01, weight_decay=0.01) for p in plain]
     for step in range(4):
         ids, targets = text(2, 7, 3, seed=step)
         own_optimizer.zero_grad()

@@ -1,8 +1,8 @@
 """Eight-bit weights (Secret Sharer, text: "quantisation to 256 values"): what is stored, and what is computed from it.
 
-Symmetric, one scale per output row: a row w becomes the integers round(w / s) in -127..127 with s = max|w| / 127, halves
-rounded to even. Vectors (biases) stay float32. The model that is attacked or scored is computed, in float32, from the
-products s * integer: weights are 8-bit, activations are not.
+Symmetric, one scale per output row: a row w becomes the integers round(w / s) in -127..127 with s = max|w| / 127,
+halves rounded to even. Vectors (biases) stay float32. The model that is attacked or scored is computed, in float32,
+from the products s * integer: weights are 8-bit, activations are not.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Sanitising a training text, as one does before training on what people wrote: known kinds of secrets are masked,
 copies are dropped.
 
-Incomplete by design, like every blacklist: a secret of another shape stays as it is (Secret Sharer, section on defences).
+Incomplete by design, like every blacklist: a secret of another shape stays as it is (Secret Sharer).
 """
 
 import re

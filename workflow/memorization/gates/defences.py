@@ -41,9 +41,7 @@ def defence_no_effect(
     return Outcome(verdict, *interval, *test, n=n, summary=summary)
 
 
-def defence_lowers(
-    table: pd.DataFrame, reference: pd.DataFrame, *, defence: str, canary: str, seeds: int
-) -> Outcome:
+def defence_lowers(table: pd.DataFrame, reference: pd.DataFrame, *, defence: str, canary: str, seeds: int) -> Outcome:
     """At every level of `defence` exposure is lower than in the undefended model of the same seed (paired t, one-sided;
     all levels must pass).
     """
