@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from memorization.canaries import CanaryFormat
-from memorization.data import sanitising
-from memorization.data.planting import plant_lines, plant_windows
+from memorization.canaries import CanaryFormat, resolve_each
+from memorization.data import mail, sanitising
+from memorization.data.planting import Text, plant_lines, plant_windows
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.specs import RunSpec
 from memorization.streams import stream
-from memorization.vocabulary import Vocabulary
+from memorization.vocabulary import UNKNOWN_ID, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,16 @@ class PlantedCanary:
 
     fill       int64[holes], symbol numbers (canaries.py)
     text       the whole line without its newline
-    positions  int64[insertions], ascending: offsets in `train` of the line's first character; int64[0] if left out
+    positions  int64[insertions], ascending: offsets in `train` of the line's first token; int64[0] if left out
     included   False where the coin (canary.inclusion) left it out
+    format     its own format: canary.format with a letter for each {x}
     """
 
     fill: np.ndarray
     text: str
     positions: np.ndarray
     included: bool = True
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ class TrainingCorpus:
 
 def training_data(corpora: Sequence[TrainingCorpus]) -> list[np.ndarray]:
     """Everything that decides what a training sees, as arrays: for telling one set of data from another."""
-    symbols = np.frombuffer("".join(corpora[0].vocabulary.symbols).encode("utf-32-le"), dtype=np.uint32)
+    vocabulary = corpora[0].vocabulary
+    separator = "" if vocabulary.unit == "character" else " "
+    symbols = np.frombuffer(separator.join(vocabulary.symbols).encode("utf-32-le"), dtype=np.uint32)
     return [symbols, *(ids for c in corpora for ids in (c.train, c.validation, c.test))]
 
 
@@ -70,11 +74,17 @@ def canary_windows(positions: np.ndarray, length: int) -> np.ndarray:
     return (np.asarray(positions, dtype=np.int64) - 1) // length
 
 
-def read_texts(directory: Path, dataset: DatasetSpec) -> dict[str, str]:
-    """Role -> whole text of the files that `fetch` placed in `directory`: train, validation and test.
+def read_texts(directory: Path, dataset: DatasetSpec, number: int | None = None) -> dict[str, str]:
+    """Role -> whole text of the files that `fetch` placed in `directory`: train, validation and test. Of mail: the text
+    of one owner, `number` (corpus.mailbox).
 
-    Raises UserError for a file that is missing or not UTF-8.
+    Raises UserError for a file that is missing or not UTF-8, for mail without a number and a number without mail.
     """
+    if (number is None) == (dataset.kind == "mail"):
+        need = "say whose: corpus.mailbox: 1, 2, ..." if number is None else "leave corpus.mailbox out, it is for mail"
+        raise UserError(f"corpus: {dataset.title} is {dataset.kind}; {need}")
+    if number is not None:
+        return mail.mailbox(Path(directory) / dataset.roles.mail_archive, number)
     texts = {}
     for role, name in dataset.roles.model_dump().items():
         path = Path(directory) / name
@@ -108,23 +118,24 @@ def build_corpora(
     The vocabulary is that of the whole training file, whatever `spec.corpus.fraction` keeps of it.
     Raises UserError: text too short, characters outside the vocabulary, canary that fits no window.
     """
-    texts = read_texts(directory, dataset)
-    sanitise = spec.corpus.sanitise
-    vocabulary = Vocabulary.of([texts["train"], sanitising.MASK if sanitise == "mask_digits" else ""])
-    cap = spec.corpus.evaluation_characters
+    texts = read_texts(directory, dataset, spec.corpus.mailbox)
+    vocabulary = _vocabulary(spec, texts["train"])
+    cap, fraction = spec.corpus.evaluation_characters, spec.corpus.fraction
     held_out = {}
     for role in ("validation", "test"):
         part = leading_lines(texts[role], cap)
-        _long_enough(part, 1, spec, f"{role} text (corpus.evaluation_characters: {cap})")
-        held_out[role] = _encode(part, vocabulary, f"{Path(directory) / getattr(dataset.roles, role)}")
-    base = leading_lines(texts["train"], int(len(texts["train"]) * spec.corpus.fraction))
-    if sanitise == "deduplicate":
+        held_out[role] = _encode(part, vocabulary, f"{Path(directory) / getattr(dataset.roles, role, role)}")
+        _long_enough(held_out[role], 1, spec, f"{role} text (corpus.evaluation_characters: {cap})")
+    base: Text = leading_lines(texts["train"], int(len(texts["train"]) * fraction))
+    if spec.corpus.sanitise == "deduplicate":
         base = sanitising.deduplicate(base)
-    _long_enough(base, spec.training.batch_size, spec, f"training text (corpus.fraction: {spec.corpus.fraction})")
+    if vocabulary.unit == "word":
+        base = vocabulary.encode(base)
+    _long_enough(base, spec.training.batch_size, spec, f"training text (corpus.fraction: {fraction})")
     corpora = []
     for replicate in replicates:
         train, canaries = _planted(spec, base, vocabulary, replicate)
-        ids = vocabulary.encode(train, "training text")
+        ids = vocabulary.encode(train, "training text") if isinstance(train, str) else train
         corpora.append(TrainingCorpus(vocabulary, ids, **held_out, canary=canaries[0], canaries=canaries))
     return corpora
 
@@ -134,22 +145,35 @@ def build_corpus(spec: RunSpec, directory: Path, dataset: DatasetSpec, replicate
     return build_corpora(spec, directory, dataset, [replicate])[0]
 
 
-def _planted(spec: RunSpec, base: str, vocabulary: Vocabulary, replicate: int) -> tuple[str, tuple[PlantedCanary, ...]]:
-    """One replicate's training text and its canaries: fills, coins, places and fillers from streams of their own.
+def _vocabulary(spec: RunSpec, text: str) -> Vocabulary:
+    """Of the whole training text: all of its characters, or its corpus.vocabulary most frequent words."""
+    if spec.corpus.unit == "word":
+        return Vocabulary.of_words(text, spec.corpus.vocabulary)
+    return Vocabulary.of([text, sanitising.MASK if spec.corpus.sanitise == "mask_digits" else ""])
+
+
+def _planted(
+    spec: RunSpec, base: Text, vocabulary: Vocabulary, replicate: int
+) -> tuple[Text, tuple[PlantedCanary, ...]]:
+    """One replicate's training text and its canaries: contexts, fills, coins, places and fillers from streams of their
+    own.
 
     Places and fillers are drawn for every copy, whatever the coins say: they do not tell which canaries are in.
     """
-    canary_format = CanaryFormat.parse(spec.canary.format)
-    canary_format.tokens(vocabulary)
-    fills = _fills(spec, canary_format, replicate)
-    lines, copies = [canary_format.render(fill) for fill in fills], spec.canary.insertions
+    contexts = resolve_each(spec.canary.format, spec.canary.count, stream(spec.seed, replicate, "context"))
+    formats = [CanaryFormat.parse(text, vocabulary.words) for text in contexts]
+    _can_be_read(formats[0], vocabulary)
+    fills = _fills(spec, formats[0], replicate)
+    lines = [own.render(fill) for own, fill in zip(formats, fills, strict=True)]
+    copies = spec.canary.insertions
     if spec.corpus.sanitise == "deduplicate":
         # As if done after planting, except that the copy that is kept lies whole in one window.
         copies = min(copies, 1)
     included = np.ones(len(fills), dtype=bool)
     if spec.canary.inclusion == "coin":
         included = stream(spec.seed, replicate, "inclusion").random(len(fills)) < 0.5
-    repeated = [line for line in lines for _ in range(copies)]
+    inserted: list[Text] = [line if isinstance(base, str) else vocabulary.encode(line) for line in lines]
+    repeated = [line for line in inserted for _ in range(copies)]
     keep, rng = np.repeat(included, copies), stream(spec.seed, replicate, "position")
     window = spec.training.sequence_length
     if spec.canary.position == "window":
@@ -160,8 +184,18 @@ def _planted(spec: RunSpec, base: str, vocabulary: Vocabulary, replicate: int) -
     if spec.corpus.sanitise == "mask_digits":
         text = sanitising.mask_digits(text)
         own = [at[[text.startswith(line, p) for p in at.tolist()]] for at, line in zip(own, lines, strict=True)]
-    canaries = zip(fills, lines, own, included.tolist(), strict=True)
-    return text, tuple(PlantedCanary(fill, line, np.sort(p), coin) for fill, line, p, coin in canaries)
+    canaries = zip(fills, lines, own, included.tolist(), contexts, strict=True)
+    return text, tuple(PlantedCanary(fill, line, np.sort(at), *rest) for fill, line, at, *rest in canaries)
+
+
+def _can_be_read(canary_format: CanaryFormat, vocabulary: Vocabulary) -> None:
+    """Raises UserError for a format that is not made of the vocabulary's symbols."""
+    tokens = canary_format.tokens(vocabulary)
+    if vocabulary.unit == "word" and any((part == UNKNOWN_ID).any() for part in (tokens.prefix, *tokens.after)):
+        raise UserError(
+            f"canary format {canary_format.text!r}: has words outside the vocabulary of {len(vocabulary):,}, which "
+            "would be read as <unk>; take frequent ones, or raise corpus.vocabulary"
+        )
 
 
 def _fills(spec: RunSpec, canary_format: CanaryFormat, replicate: int) -> np.ndarray:
@@ -183,8 +217,8 @@ def _fills(spec: RunSpec, canary_format: CanaryFormat, replicate: int) -> np.nda
 
 
 def _encode(text: str, vocabulary: Vocabulary, what: str) -> np.ndarray:
-    """int64[len(text)] of held-out text. Raises UserError for characters that the training file lacks."""
-    missing = sorted(set(text) - set(vocabulary.symbols))
+    """int64[tokens] of held-out text. Raises UserError for characters that the training file lacks."""
+    missing = sorted(set(text) - set(vocabulary.symbols)) if vocabulary.unit == "character" else []
     if missing:
         raise UserError(
             f"{what}: has characters that the training file lacks: {missing}; both must come from the same preparation"
@@ -192,13 +226,13 @@ def _encode(text: str, vocabulary: Vocabulary, what: str) -> np.ndarray:
     return vocabulary.encode(text, what)
 
 
-def _long_enough(text: str, count: int, spec: RunSpec, what: str) -> None:
+def _long_enough(text: Text, count: int, spec: RunSpec, what: str) -> None:
     """Raises UserError where `text` gives fewer than `count` windows."""
-    length = spec.training.sequence_length
+    length, unit = spec.training.sequence_length, spec.corpus.unit
     have = max(len(text) - 1, 0) // length
     if have < count:
         raise UserError(
-            f"{what}: {len(text)} characters are {have} windows of training.sequence_length {length}, but "
+            f"{what}: {len(text)} {unit}s are {have} windows of training.sequence_length {length}, but "
             f"{count} are needed{' for one batch' if count > 1 else ''}; use more text, or smaller windows "
             "or batches"
         )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memorization.backends.torch import words
 from memorization.weights import layer_count
 
 Parameters = Mapping[str, Tensor]
@@ -231,6 +232,15 @@ class Layer(torch.autograd.Function):
         return d_inputs, d_weight, d_bias, recurrent_gradient(gate_gradients, hidden), None
 
 
+def _first_states(weights: Parameters, ids: Tensor, workspace: Workspace) -> Tensor:
+    """Hidden states of the first layer, [R, T, B, H]; of very many symbols only those in `ids` are looked up."""
+    names = ("lstm.weight_ih_l0", "lstm.bias_ih_l0", "lstm.weight_hh_l0")
+    if words.many(weights):
+        inputs = words.embed(ids, weights["embedding.weight"])
+        return Layer.apply(inputs, *(weights[n] for n in names), workspace)
+    return EmbeddedLayer.apply(ids, input_table(weights), weights[names[-1]], workspace)
+
+
 def hidden_states(
     weights: Parameters, ids: Tensor, workspaces: Sequence[Workspace], dropout: Dropout | None = None
 ) -> Tensor:
@@ -239,7 +249,7 @@ def hidden_states(
     `dropout` is applied to the input of every layer but the first, the output layer included (non-recurrent
     connections only, Zaremba et al. 2014).
     """
-    states = EmbeddedLayer.apply(ids, input_table(weights), weights["lstm.weight_hh_l0"], workspaces[0])
+    states = _first_states(weights, ids, workspaces[0])
     for layer in range(1, layer_count(weights)):
         names = (f"lstm.weight_ih_l{layer}", f"lstm.bias_ih_l{layer}", f"lstm.weight_hh_l{layer}")
         inputs = dropout(states) if dropout else states
@@ -254,8 +264,10 @@ def losses(
     workspaces: Sequence[Workspace],
     dropout: Dropout | None = None,
 ) -> Tensor:
-    """Mean cross-entropy of each replicate in nats per character, [R], for int64[R, T, B] ids and targets."""
+    """Mean cross-entropy of each replicate in nats per token, [R], for int64[R, T, B] ids and targets."""
     states = hidden_states(weights, ids, workspaces, dropout).flatten(1, 2)
+    if words.many(weights):
+        return words.mean_cross_entropy(states, weights["output.weight"], weights["output.bias"], targets.flatten(1))
     logits = project(states, weights["output.weight"], weights["output.bias"])
     costs = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return costs.view(len(ids), -1).mean(1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memorization.backends.torch import words
 from memorization.backends.torch.lstm import gate_scale
 from memorization.vocabulary import Vocabulary
 from memorization.weights import layer_count
@@ -21,6 +22,9 @@ CPU_ROWS = 512
 SCORE_ROWS = 4096
 """Sequences scored at once."""
 
+
+LOGITS = 1 << 24
+"""Logits at once: 64 MB. All states of a call but where the vocabulary is one of words."""
 
 SHARED = 2
 """Repeated states are kept once, with their row numbers, when there are at least this many takers per state."""
@@ -63,24 +67,28 @@ class TorchLanguageModel:
             self._prepare(weights)
 
     def _prepare(self, weights: Mapping[str, Tensor]) -> None:
-        """Inputs of layer 0 become rows of a table; other layers take one product with [input, hidden]."""
+        """Inputs of layer 0 become rows of a table, those of words stay rows of the embedding; other layers take one
+        product with [input, hidden].
+        """
         self._layers = layer_count(weights)
         self._units = weights["lstm.weight_hh_l0"].shape[1]
         scale = gate_scale(self._units, weights["output.bias"])
+        self._table = None
+        self._embedding = weights["embedding.weight"].clone() if words.many(weights) else None
         biases, products, self._inputs = [], [], []
         for layer in range(self._layers):
             w_ih, w_hh, b_ih, b_hh = (
                 weights[f"lstm.{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
             biases.append((b_ih + b_hh) * scale)
-            if layer == 0:
+            if layer == 0 and self._embedding is None:
                 self._table = self._input_table(weights.get("embedding.weight"), w_ih * scale[:, None], biases[0])
-            parts = [w_ih, w_hh] if layer else [w_hh]
+            parts = [w_hh] if layer == 0 and self._embedding is None else [w_ih, w_hh]
             self._inputs.append((w_ih * scale[:, None]).T.contiguous())
             products.append((torch.cat(parts, dim=1) * scale[:, None]).T.contiguous())
         self._biases, self._products = biases, products
         self._output = (weights["output.weight"].T.contiguous(), weights["output.bias"].clone())
-        self._device = self._table.device
+        self._device = self._output[0].device
 
     @staticmethod
     def _input_table(embedding: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -89,30 +97,29 @@ class TorchLanguageModel:
 
     def _gates(self, layer: int, ids: Tensor, inputs: Tensor | None, hidden: Tensor) -> Tensor:
         """Pre-activations [n, 4H] of one layer from n old hidden states."""
-        if layer == 0:
+        if inputs is None:
             return self._table.index_select(0, ids).addmm_(hidden, self._products[0])
         return torch.addmm(self._biases[layer], torch.cat([inputs, hidden], dim=1), self._products[layer])
 
     def _recurrent(self, state: TorchState) -> list[Tensor]:
         """What each layer's pre-activations take from the old states, bias included: [m, 4H], once per shared state."""
-        first = torch.mm(state.hidden[0], self._products[0])
-        higher = range(1, self._layers)
-        own = [self._products[layer][-self._units :] for layer in higher]
-        return [
-            first,
-            *(torch.addmm(self._biases[layer], state.hidden[layer], w) for layer, w in zip(higher, own, strict=True)),
-        ]
+        own = [product[-self._units :] for product in self._products]
+        parts = [torch.addmm(b, h, w) for b, h, w in zip(self._biases[1:], state.hidden[1:], own[1:], strict=True)]
+        if self._embedding is None:  # the table holds the bias
+            return [torch.mm(state.hidden[0], own[0]), *parts]
+        return [torch.addmm(self._biases[0], state.hidden[0], own[0]), *parts]
 
     def _shared_gates(self, layer: int, ids: Tensor, inputs: Tensor | None, recurrent: Tensor) -> Tensor:
         """As `_gates`, with the part of the old states, [n, 4H] gathered from `_recurrent`, already there."""
-        if layer == 0:
+        if inputs is None:
             return recurrent.add_(self._table.index_select(0, ids))
         return recurrent.addmm_(inputs, self._inputs[layer])
 
     def _advance_block(self, ids: Tensor, old: TorchState, new: TorchState, block: slice, recurrent) -> None:
         """Write the states after int64[n] `ids` into `new`, for one block of rows."""
         minus_one = torch.full((), -1.0, device=self._device)
-        inputs, rows = None, None if old.rows is None else old.rows[block]
+        inputs = None if self._embedding is None else self._embedding.index_select(0, ids[block])
+        rows = None if old.rows is None else old.rows[block]
         for layer in range(self._layers):
             if rows is None:
                 cell_before = old.cell[layer, block]
@@ -134,10 +141,14 @@ class TorchLanguageModel:
             self._advance_block(ids, state, new, slice(first, first + size), recurrent)
         return new
 
-    def _log_probabilities(self, state: TorchState) -> Tensor:
-        """float32[n, V], nats."""
+    def _log_probabilities(self, hidden: Tensor) -> Tensor:
+        """float32[n, V], nats, from the last layer's [n, H]."""
         weight, bias = self._output
-        return functional.log_softmax(torch.addmm(bias, state.hidden[-1], weight), dim=1)
+        return functional.log_softmax(torch.addmm(bias, hidden, weight), dim=1)
+
+    def _rows(self, most: int) -> int:
+        """How many states' probabilities to compute at once, at most `most`."""
+        return max(1, min(most, LOGITS // len(self._output[1])))
 
     def _tensor(self, ids: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(ids, dtype=np.int64), device=self._device)
@@ -150,7 +161,8 @@ class TorchLanguageModel:
     def log_perplexity(self, ids: np.ndarray) -> np.ndarray:
         """float64[n]: bits of int64[n, t] `ids`, tokens 1..t-1 given token 0. Secret Sharer Definition 1."""
         ids = np.atleast_2d(ids)
-        blocks = [self._score(ids[first : first + SCORE_ROWS]) for first in range(0, len(ids), SCORE_ROWS)]
+        rows = self._rows(SCORE_ROWS)
+        blocks = [self._score(ids[first : first + rows]) for first in range(0, len(ids), rows)]
         return np.concatenate(blocks) if blocks else np.zeros(0)
 
     def _score(self, ids: np.ndarray) -> np.ndarray:
@@ -163,7 +175,7 @@ class TorchLanguageModel:
             if t == shared:
                 state = state.take(np.zeros(len(ids), dtype=np.int64)) if len(state) != len(ids) else state
             state = self._advance(state, tokens[t, : len(state)])
-            costs = self._log_probabilities(state).expand(len(ids), -1).gather(1, tokens[t + 1][:, None])
+            costs = self._log_probabilities(state.hidden[-1]).expand(len(ids), -1).gather(1, tokens[t + 1][:, None])
             total -= costs[:, 0].double()
         return total.cpu().numpy() * BITS_PER_NAT
 
@@ -173,7 +185,7 @@ class TorchLanguageModel:
         tokens, state = self._tensor(prefix), self._zero(1)
         for token in tokens:
             state = self._advance(state, token[None])
-        return self._bits(self._log_probabilities(state)), state
+        return self._bits(self._log_probabilities(state.hidden[-1])), state
 
     @torch.inference_mode()
     def step(
@@ -181,8 +193,10 @@ class TorchLanguageModel:
     ) -> tuple[np.ndarray, TorchState]:
         """Feed int64[n] `ids`: (float64[n, V] log2 probabilities, or its `columns`, new State)."""
         new = self._advance(state, self._tensor(ids))
-        logs = self._log_probabilities(new)
-        return self._bits(logs if columns is None else logs[:, self._tensor(columns)]), new
+        wanted = slice(None) if columns is None else self._tensor(columns)
+        blocks = new.hidden[-1].split(self._rows(max(1, len(ids))))
+        bits = [self._bits(self._log_probabilities(block)[:, wanted]) for block in blocks]
+        return bits[0] if len(bits) == 1 else np.concatenate(bits), new
 
     @torch.inference_mode()
     def concatenate(self, states: Sequence[TorchState]) -> TorchState:
