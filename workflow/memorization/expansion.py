@@ -169,7 +169,7 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
         if narrowed.dataset is not None:
             part = DATA_PART.get(trees[""].get("task", "text"), "corpus")
             trees[""].setdefault(part, {})["dataset"] = narrowed.dataset
-        run = _capped(_run(trees[""], where), caps, where)
+        run = _capped(_scaled(_run(trees[""], where), narrowed.factors, where), caps, where)
         attack, score = (
             _capped(validate(kind, trees[name], f"{where}: {name}"), caps, where, name) if name in trees else None
             for name, kind in PARTS.items()
@@ -212,6 +212,19 @@ def task_of(tree: dict[str, Any], where: str) -> type[Trainable]:
     if task not in TASKS:
         raise UserError(f"{where}: task: unknown {task!r}; known: {', '.join(TASKS)}")
     return TASKS[task]
+
+
+def _scaled(spec: S, factors: dict[str, float], where: str) -> S:
+    """`spec` with its numbers multiplied; whole ones are rounded, to one at least."""
+    tree = spec.model_dump()
+    for dotted, factor in factors.items():
+        if not has_key(type(spec), dotted):
+            raise UserError(f"{where}: scales: factors: unknown key {dotted!r}")
+        value = get_dotted(tree, dotted)
+        if value is not None:
+            scaled = max(1, round(value * factor)) if isinstance(value, int) else float(f"{value * factor:.6g}")
+            set_dotted(tree, dotted, scaled)
+    return validate(type(spec), tree, where) if factors else spec
 
 
 def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str = "") -> S:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from memorization.specs import Positive, Strict
+from memorization.specs import Above, Positive, Strict
 
 
 class ClaimSpec(Strict):
@@ -22,6 +22,9 @@ class ScaleOverride(Strict):
     """What one figure narrows at one scale: caps on numbers, a subset of its grid, or its first cells."""
 
     caps: dict[str, float | int] = Field({}, description="Dotted key -> largest value.")
+    factors: dict[str, Above] = Field(
+        {}, description="Dotted key -> factor on the run's number, before caps: settings that differ stay different."
+    )
     grid: dict[str, list[Any]] = Field({}, description="A subset of the grid.")
     cells: Positive | None = Field(None, description="Only the first so many cells.")
     backends: tuple[str, ...] | None = Field(None, strict=False, description="Only these of its back ends.")

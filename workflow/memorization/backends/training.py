@@ -18,7 +18,7 @@ from memorization.backends import checkpoint
 from memorization.backends.base import Group
 from memorization.backends.observer import Observer
 from memorization.progress import Progress
-from memorization.specs import RunSpec, Trainable
+from memorization.specs import ImageRunSpec, Trainable
 
 CHECKPOINT_S = 60.0
 """Least time between two checkpoints: fast epochs do not wait for the disk."""
@@ -56,7 +56,7 @@ class Trainer:
         self.groups = list(groups)
         self.unit = self.groups[0].unit
         # Images have no validation set. Their test loss is shown and watched for divergence; it decides nothing.
-        self.watched = "validation" if isinstance(spec, RunSpec) else "test"
+        self.watched = "test" if isinstance(spec, ImageRunSpec) else "validation"
         self.batches = self.groups[0].batches
         self.total_steps = max(1, round(spec.training.epochs * self.batches))
         self.epoch = self.step = 0
@@ -98,7 +98,7 @@ class Trainer:
             train_losses |= dict(zip(group.members, map(float, group.epoch_loss), strict=True))
         self.step += batches
         self._record(train_losses)
-        if self.observer and self.observer.every == "epoch":
+        if self._is_due():
             for group in self.groups:
                 for member in group.members:
                     self._measure_one(group, member, self.step, "epoch", seen[member])
@@ -118,10 +118,17 @@ class Trainer:
         return seen
 
     def _measure(self, moment: str) -> None:
-        if self.observer and self.observer.every != "none":
+        if self.observer and self.observer.every not in ("none", "end") and not self.spec.measure.epochs:
             for group in self.groups:
                 for member in group.members:
                     self._measure_one(group, member, self.step, moment, False)
+
+    def _is_due(self) -> bool:
+        """Whether to measure after this epoch."""
+        every = self.observer.every if self.observer else "none"
+        chosen = self.spec.measure.epochs if every == "epoch" else ()
+        due = self.epoch in chosen if chosen else every == "epoch"
+        return due or (every in ("end", "epoch") and self.step >= self.total_steps)
 
     def _measure_one(self, group: Group, member: int, step: int, moment: str, holds_canary: bool) -> None:
         self.observer.measure(group.model(member), member, step, step / self.batches, moment, holds_canary)
