@@ -23,7 +23,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
                     if not name.endswith("/"):
                         yield name, box.read(name)
             return
-        with tarfile.open(path, "r|*") as box:
+        with tarfile.open(path, "r:*") as box:
             while (info := box.next()) is not None:
                 if info.isfile():
                     yield info.name, box.extractfile(info).read()

@@ -6,7 +6,6 @@ the amount of their text and shown as letters. Numbers that could be somebody's 
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from memorization.data.archives import members
@@ -18,9 +17,9 @@ LAYOUTS = (
 )
 """Member names of the CMU release (mails with headers) and of AESLC (bodies, then the subject after `@subject`)."""
 
-NUMBER = re.compile(r"[0-9](?:[\s.,/()_-]{0,3}[0-9]){6,}")
-"""Seven or more digits with at most three separators between two of them: card, account, social-security and phone
-numbers, and more (dates with times, amounts)."""
+NUMBER = re.compile(r"[0-9](?:[^0-9A-Za-z:]{0,3}[0-9]){6,}")
+"""Seven or more digits with at most three marks or spaces between two of them (no colons, as in times): card, account,
+social-security and phone numbers, and more, such as amounts and dates."""
 
 COMPANY_WIDE = 5
 """Text that lies in more mailboxes than this was sent around."""
@@ -34,19 +33,10 @@ _QUOTED = re.compile(
     re.IGNORECASE,
 )
 """The line at which somebody else's mail begins: everything from there on is quoted or forwarded."""
-_ATTACHMENT = re.compile(
-    r"^\s*(?:<<.*>>|\(see attached file.*|\[image\].*| ?- .{1,60}\.[a-z]{3})\s*$", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True)
-class Mail:
-    """One cleaned mail. `key` is the same for texts that differ only in digits, marks, spaces and capitals."""
-
-    owner: str
-    own: bool
-    key: bytes
-    text: str
+_UNPRINTABLE = re.compile(r"[^ -~\n]")
+_NO_LETTERS = bytes(c for c in range(256) if not chr(c).isascii() or not chr(c).isalpha())
+_LETTER = re.compile(r"[A-Za-z]")
+_ATTACHMENT = re.compile(r"^\s*(?:<<.*>>|\(see attached file.*|\[image\].*| ?- .{1,60}\.[a-z]{3})\s*$", re.IGNORECASE)
 
 
 def mailbox(path: Path, number: int) -> dict[str, str]:
@@ -57,7 +47,9 @@ def mailbox(path: Path, number: int) -> dict[str, str]:
     """
     boxes = own_mail(path)
     if not boxes:
-        raise UserError(f"{path}: holds no mail in a known layout (maildir/<owner>/... or <owner>_<folder>_<n>.subject)")
+        raise UserError(
+            f"{path}: holds no mail as maildir/<owner>/... or <owner>_<folder>_<number>.subject"
+        )
     if number > len(boxes):
         raise UserError(f"corpus.mailbox {number}: {path} has only {len(boxes)} owners with mail of their own")
     parts: dict[str, list[str]] = {role: [] for role in ("train", "validation", "test")}
@@ -75,49 +67,51 @@ def own_mail(path: Path) -> list[list[str]]:
     """
     numbers: dict[str, int] = {}
     holders: dict[bytes, int] = {}
-    sent: dict[str, dict[bytes, str]] = {}
+    sent: dict[str, dict[bytes, tuple[str, bytes]]] = {}
     for name, content in members(path):
-        if (mail := read_mail(name, content)) is not None:
-            # One bit per owner: half a million sets would not fit.
-            holders[mail.key] = holders.get(mail.key, 0) | 1 << numbers.setdefault(mail.owner, len(numbers))
-            if mail.own:
-                box = sent.setdefault(mail.owner, {})
-                # Of several versions one that does not depend on the archive's order.
-                box[mail.key] = min(box.get(mail.key, mail.text), mail.text)
+        match = next(filter(None, (layout.search(name) for layout in LAYOUTS)), None)
+        if match is None:
+            continue
+        raw = written(name, content)
+        copy = _key(raw)
+        # One bit per owner: half a million sets would not fit.
+        holders[copy] = holders.get(copy, 0) | 1 << numbers.setdefault(match["owner"], len(numbers))
+        # The paper splits by sender: a mailbox's owner is the sender of what lies in its folders of sent mail.
+        if "sent" in match["folder"].lower():
+            text = mask_numbers(body(raw.decode("utf-8", errors="ignore")))
+            box = sent.setdefault(match["owner"], {})
+            # Of versions with the same words one that does not depend on the archive's order.
+            key = _key(text.encode())
+            box[key] = min(box.get(key, (text, copy)), (text, copy))
     boxes = []
     for owner, box in sent.items():
-        kept = [text for key, text in sorted(box.items()) if holders[key].bit_count() <= COMPANY_WIDE]
+        kept = [text for _, (text, copy) in sorted(box.items()) if text and holders[copy].bit_count() <= COMPANY_WIDE]
         boxes.append((-sum(map(len, kept)), owner, kept))
     return [kept for _, _, kept in sorted(boxes) if kept]
 
 
-def read_mail(name: str, content: bytes) -> Mail | None:
-    """The mail in the archive's member `name`, or None for another file and for a mail that says nothing."""
-    match = next(filter(None, (layout.search(name) for layout in LAYOUTS)), None)
-    if match is None:
-        return None
-    text = content.decode("utf-8", errors="ignore").replace("\r", "")
-    text = text.partition("\n@subject")[0] if name.endswith(".subject") else text.partition("\n\n")[2]
-    text = mask_numbers(body(text))
-    words = "".join(c for c in text.lower() if c.isalpha())
-    if not words:
-        return None
-    key = hashlib.blake2b(words.encode(), digest_size=8).digest()
-    # The paper splits by sender: a mailbox's owner is the sender of what lies in its folders of sent mail.
-    return Mail(match["owner"], "sent" in match["folder"].lower(), key, text)
+def written(name: str, content: bytes) -> bytes:
+    """The mail in the archive's member `name` without what is above it (headers) or below (AESLC's subject lines)."""
+    content = content.replace(b"\r", b"")
+    return content.partition(b"\n@subject")[0] if name.endswith(".subject") else content.partition(b"\n\n")[2]
+
+
+def _key(text: bytes) -> bytes:
+    """The same for texts that differ only in digits, marks, spaces and capitals."""
+    return hashlib.blake2b(text.translate(None, _NO_LETTERS).lower(), digest_size=8).digest()
 
 
 def body(text: str) -> str:
     """The writer's own lines, each ending in a newline: no quotation, attachment or line without a letter."""
     # Leftovers of quoted-printable, in which some of the mails were stored.
     text = re.sub(r"=(?:20|09)", " ", text.replace("=\n", ""))
-    text = text.replace("\t", " ").encode("ascii", errors="ignore").decode()
+    text = _UNPRINTABLE.sub("", text.replace("\t", " "))
     lines = []
     for line in text.split("\n"):
         if _QUOTED.match(line):
             break
-        line = " ".join("".join(c for c in line if c.isprintable()).split())
-        if not line.startswith(">") and not _ATTACHMENT.match(line) and any(c.isalpha() for c in line):
+        line = " ".join(line.split())
+        if not line.startswith(">") and not _ATTACHMENT.match(line) and _LETTER.search(line):
             lines.append(line)
     return "".join(f"{line}\n" for line in lines)
 
