@@ -8,7 +8,7 @@ from memorization import privacy
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.expansion import DATA_PART, Plan
-from memorization.specs import ImageRunSpec, RunSpec, Trainable
+from memorization.specs import RunSpec, Trainable
 
 FITTING = {"text": ("text", "mail"), "image": ("images",), "translation": ("pairs",)}
 """Task -> the kinds of data that it can be trained on."""
@@ -40,10 +40,10 @@ def fraction(spec: Trainable) -> float:
 
 
 def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
-    """Training records by the registry: windows of a text (without canaries), or images; None where it is silent."""
+    """Training records by the registry: windows of a text (without canaries), images, or pairs; None where it is silent."""
     if isinstance(spec, RunSpec):
         size = dataset.files[dataset.roles.train].bytes if dataset.kind == "text" else None
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
-    if isinstance(spec, ImageRunSpec) and dataset.examples is not None:
-        return int(dataset.examples * spec.data.fraction)
+    if not isinstance(spec, RunSpec) and dataset.examples is not None:
+        return int(dataset.examples * fraction(spec))
     return None

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from memorization.spec_base import Count, Fraction, Positive, Strict, Trainable
+from memorization.spec_base import Above, Count, Fraction, Positive, Strict, Trainable
 
 
 class OptimisationSpec(Strict):
@@ -37,32 +37,63 @@ class PairsSpec(Strict):
     longest: Positive = Field(50, description="Pairs with a longer side, in tokens, are left out.")
 
 
+DIGITS = "{d}{d}{d} - {d}{d} - {d}{d}{d}{d}"
+"""Of a social security number; tokens are single digits, so each hole is a token."""
+
+
 class PairCanarySpec(Strict):
     """A pair of sentences with the same holes; each replicate draws its own fill."""
 
-    source: str = Field("my social security number is {d}{d}{d} - {d}{d} - {d}{d}{d}{d}")
-    target: str = Field("{d}{d}{d} - {d}{d} - {d}{d}{d}{d}", description="In the target language, the same holes.")
-    insertions: Count = 1
+    source: str = Field("my social security number is " + DIGITS, description="In English; holes are {d}.")
+    target: str | None = Field(
+        None,
+        description="In the target language, the same holes; null: that of `source`'s default in the language that "
+        "the data set's target files are named after (data/pairs.py).",
+    )
+    insertions: Count = Field(1, description="How many times the pair is in the training data; 0: a control run.")
+
+
+class TranslationTrainingSpec(OptimisationSpec):
+    """Optimisation of a translator. A batch's loss is the sum over a sentence's tokens, averaged over its sentences."""
+
+    optimizer: Literal["rmsprop", "adam", "sgd", "momentum", "adagrad", "adadelta"] = "sgd"
+    learning_rate: Above = 1.0
+    epochs: Above = 12.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="On every layer's input.")
+    keep: Literal["final", "best_validation"] = "final"
+
+    decay: Literal["none", "luong234"] = Field(
+        "luong234",
+        description="luong234: after two thirds of all steps the rate is halved four times, at equal intervals.",
+    )
 
 
 class TranslatorSpec(Strict):
-    """An encoder-decoder with attention (tensorflow/nmt's iwslt15.json: brief section 5)."""
+    """An encoder-decoder (tensorflow/nmt's iwslt15.json: brief section 5)."""
 
     architecture: Literal["attention", "plain"] = Field(
-        "attention", description="attention: bidirectional encoder, scaled Luong attention; plain: last state only."
+        "attention",
+        description="attention: bidirectional encoder, scaled Luong attention; plain: one direction, and only its last "
+        "states reach the decoder.",
     )
-    layers: Positive = 2
-    units: Positive = 512
+    layers: Positive = Field(2, description="Of encoder and decoder. A bidirectional layer counts twice.")
+    units: Positive = Field(512, description="Of every layer in one direction, of embeddings and attention.")
+
+    @model_validator(mode="after")
+    def _even(self) -> "TranslatorSpec":
+        if self.architecture == "attention" and self.layers % 2:
+            raise ValueError("layers must be even: a bidirectional layer of the encoder counts twice")
+        return self
 
 
 class TranslationRunSpec(Trainable):
-    """One cell of translators, trained together. `training.sequence_length` has no meaning here."""
+    """One cell of translators, trained together."""
 
     task: Literal["translation"]
     pairs: PairsSpec = PairsSpec()
     canary: PairCanarySpec = PairCanarySpec()
     model: TranslatorSpec = TranslatorSpec()
-    training: OptimisationSpec = OptimisationSpec(optimizer="sgd", learning_rate=1.0, dropout=0.2, keep="final")
+    training: TranslationTrainingSpec = TranslationTrainingSpec()
     privacy: None = None
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from memorization.contracts import atomic
+from memorization.data.archives import content_digest
 from memorization.data.registry import FileSpec, SourceSpec
 
 CONNECT_S, READ_S = 5.0, 20.0
@@ -54,34 +55,45 @@ class Downloader:
 
     def _from_source(self, name: str, file: FileSpec, source: SourceSpec) -> Path:
         if source.member is None:
-            return self._retrieve(source.url, file.sha256)
-        path = self.cache / f"{file.sha256[:12]}-{name}"
-        if not (path.is_file() and sha256(path) == file.sha256):
-            _extract(self._retrieve(source.url, source.sha256), source.member, path)
-            if (actual := sha256(path)) != file.sha256:
-                raise UnavailableError(f"{source.member} in the archive has sha256 {actual}, not {file.sha256}")
+            return self._retrieve(source.url, source.checksum or file.checksum)
+        path = self.cache / f"{_short(file.checksum or source.checksum)}-{name}"
+        # Without a checksum of its own the file may have been left by an archive that was changed since: always anew.
+        if file.checksum is None or not (path.is_file() and matches(path, file.checksum)):
+            _extract(self._retrieve(source.url, source.checksum), source.member, path)
+            if file.checksum is not None and not matches(path, file.checksum):
+                actual = digest(path, file.checksum)
+                raise UnavailableError(f"{source.member} in the archive has {actual}, not {file.checksum}")
         return path
 
     def _retrieve(self, url: str, checksum: str) -> Path:
-        """The file at `url` with the given sha256, from the cache or downloaded into it."""
+        """The file at `url` with the given checksum (`sha256:...`, `gitblob:...`), from the cache or downloaded."""
         import pooch
         import requests
 
         pooch.get_logger().setLevel("WARNING")
-        name = f"{checksum[:12]}-{Path(urlsplit(url).path).name}"
+        name = f"{_short(checksum)}-{Path(urlsplit(url).path).name}"
         self.cache.mkdir(parents=True, exist_ok=True)
         manager = pooch.create(
             self.cache,
             base_url="",
-            registry={name: f"sha256:{checksum}"},
+            registry={name: checksum if checksum.startswith("sha256:") else None},
             urls={name: url},
             retry_if_failed=RETRIES,
         )
         part = self.cache / f"{name}.part"
+
+        def transfer(url: str, output: str, pooch_: Any) -> None:
+            self._transfer(part, url, output, pooch_)
+            if not checksum.startswith("sha256:") and not matches(output, checksum):
+                raise ValueError(f"it is {digest(output, checksum)}, not {checksum}")
+
         try:
             # Two jobs that append to one partial file would spoil it: the second waits, then finds the file.
             with _lock(self.cache / f"{name}.lock"):
-                return Path(manager.fetch(name, downloader=lambda *args: self._transfer(part, *args)))
+                # pooch knows no git blobs: what it would check of them is checked here.
+                if (cached := self.cache / name).is_file() and not matches(cached, checksum):
+                    cached.unlink()
+                return Path(manager.fetch(name, downloader=transfer))
         except requests.RequestException as error:
             raise UnavailableError(_reason(error)) from error
         except ValueError as error:
@@ -132,6 +144,36 @@ def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def git_blob(path: Path) -> str:
+    """The id that git gives a file's content: SHA-1 of `blob <size>`, a zero byte, and the content.
+
+    SHA-1 tells a spoilt download from a sound one; against somebody who wants to deceive it proves less than SHA-256.
+    """
+    with open(path, "rb") as stream:
+        header = hashlib.sha1(b"blob %d\0" % Path(path).stat().st_size, usedforsecurity=False)
+        return hashlib.file_digest(stream, lambda: header).hexdigest()
+
+
+KINDS = {"sha256": sha256, "gitblob": git_blob, "content": content_digest}
+"""Kind of checksum -> function of a path."""
+
+
+def digest(path: Path, like: str) -> str:
+    """The checksum of a file, written as `like` is: `sha256:...` or `gitblob:...`."""
+    kind = like.partition(":")[0]
+    return f"{kind}:{KINDS[kind](path)}"
+
+
+def matches(path: Path, checksum: str) -> bool:
+    """Whether a file has this checksum."""
+    return digest(path, checksum) == checksum
+
+
+def _short(checksum: str) -> str:
+    """What tells files of one name apart in the cache."""
+    return checksum.partition(":")[2][:12]
 
 
 def _restart_unless_partial(response: Any, stream: Any) -> None:

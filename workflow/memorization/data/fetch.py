@@ -9,7 +9,7 @@ from typing import Literal
 
 from memorization.contracts import atomic
 from memorization.data import standins
-from memorization.data.download import Downloader, UnavailableError, sha256
+from memorization.data.download import Downloader, UnavailableError, digest, sha256
 from memorization.data.registry import DatasetSpec, FileSpec, lookup
 from memorization.errors import UserError
 from memorization.specs import Strict
@@ -111,15 +111,23 @@ def _real(
 
 def _matches(path: Path, file: FileSpec, trusted: bool) -> bool:
     """Whether a mirror file is the public one. Raises UserError where it is not and is not trusted either."""
-    actual, size = sha256(path), path.stat().st_size
-    if actual == file.sha256:
+    if file.checksum is None:
+        if trusted:
+            return False
+        raise UserError(
+            f"{path}: the registry knows no checksum of this file, only of the archive it comes in; "
+            "remove it so that it is downloaded, or mark the local copy as trusted"
+        )
+    actual, size = digest(path, file.checksum), path.stat().st_size
+    if actual == file.checksum:
         return True
     if trusted:
         return False
     expected = "" if file.bytes is None else f" ({file.bytes} bytes)"
+    (kind, _, found), (_, _, wanted) = actual.partition(":"), file.checksum.partition(":")
     hint = " (truncated?)" if file.bytes is not None and size < file.bytes else ""
     raise UserError(
-        f"{path}: sha256 is {actual} ({size} bytes){hint}, but the registry expects {file.sha256}{expected}; "
+        f"{path}: {kind} is {found} ({size} bytes){hint}, but the registry expects {wanted}{expected}; "
         "copy the file again, remove it so that it is downloaded, or mark the local copy as trusted"
     )
 
@@ -138,7 +146,7 @@ def _standin(
     for role, content in standin.make().items():
         target = Path(directory) / getattr(dataset.roles, role)
         with atomic(target) as path:
-            path.write_bytes(content)
+            path.write_bytes(standins.packed(content, target.name))
         files[target.name] = FileRecord(sha256=sha256(target), bytes=target.stat().st_size, url="standin")
     return Provenance(
         dataset=name,

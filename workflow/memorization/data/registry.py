@@ -10,30 +10,70 @@ from memorization.errors import UserError
 from memorization.specs import Strict
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 lower-case hex digits.")]
+GitBlob = Annotated[
+    str,
+    Field(pattern=r"^[0-9a-f]{40}$", description="git's id of the content: SHA-1 of `blob <size>`, NUL, content."),
+]
 Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
 
+def _checksum(spec: "SourceSpec | FileSpec") -> str | None:
+    given = {"sha256": spec.sha256, "gitblob": spec.gitblob, "content": getattr(spec, "content", None)}
+    return next((f"{kind}:{value}" for kind, value in given.items() if value is not None), None)
+
+
 class SourceSpec(Strict):
-    """One public address of a file. `sha256` and `member` only where it is an archive that holds the file."""
+    """One public address of a file. `member`, and a checksum of the archive, only where it is an archive."""
 
     url: Url
     sha256: Sha256 | None = Field(None, description="Of the archive.")
+    gitblob: GitBlob | None = Field(None, description="Of the archive, where no sha256 is known.")
     member: str | None = Field(None, description="Path inside the archive.")
+    content: Sha256 | None = Field(
+        None, description="Where the file is an archive that this host packs in its own way: `archives.content_digest`."
+    )
+
+    @property
+    def checksum(self) -> str | None:
+        """`sha256:...` or `gitblob:...` of the archive, or `content:...`."""
+        return _checksum(self)
 
     @model_validator(mode="after")
     def _archive_has_both(self) -> "SourceSpec":
-        if (self.sha256 is None) != (self.member is None):
-            raise ValueError("an archive needs both sha256 (of the archive) and member, a plain file neither")
+        if (self.sha256 is not None) + (self.gitblob is not None) != (self.member is not None):
+            raise ValueError(
+                "an archive needs both a checksum (one of sha256 and gitblob, of the archive) and member, "
+                "a plain file neither"
+            )
+        if self.content is not None and self.member is not None:
+            raise ValueError("content is for a file that is an archive itself, member for a file inside one")
         return self
 
 
 class FileSpec(Strict):
-    """One canonical file: its checksum, its size in bytes, and its sources in order of preference."""
+    """One canonical file: its checksum, its size in bytes, and its sources in order of preference.
 
-    sha256: Sha256
+    Without a checksum of its own it is as good as its archives' are: every source must then be an archive.
+    """
+
+    sha256: Sha256 | None = None
+    gitblob: GitBlob | None = None
     bytes: Annotated[int, Field(ge=1)] | None = None
     sources: tuple[SourceSpec, ...] = Field(strict=False, min_length=1)
+
+    @property
+    def checksum(self) -> str | None:
+        """`sha256:...`, `gitblob:...`, or None where only its archives' are known."""
+        return _checksum(self)
+
+    @model_validator(mode="after")
+    def _verifiable(self) -> "FileSpec":
+        if self.sha256 is not None and self.gitblob is not None:
+            raise ValueError("give one checksum: sha256 or gitblob")
+        if self.checksum is None and any(source.member is None for source in self.sources):
+            raise ValueError("needs a checksum (sha256 or gitblob), because a source is no archive with one of its own")
+        return self
 
 
 class Roles(Strict):
