@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from memorization import contracts, runs
+from memorization import contracts, redaction, runs
 from memorization.canaries import CONTEXT, CanaryFormat
 from memorization.configuration import ROOT, read_yaml, validate
 from memorization.errors import UserError
@@ -76,6 +76,7 @@ def attack_run(directory: Path, spec_path: Path, to: Path) -> None:
     models = run.models(spec.quantize, to)
     formats = [run.formats(k) for k in range(len(fills))]
     tables = attack(models, formats, fills, spec, run.spec.seed, coins, delta)
+    tables = redaction.only_planted(tables, run.spec.dataset, [c["fill"] for c in run.record["canaries"]])
     for name, frame in tables.items():
         contracts.write(name, frame, to)
 
