@@ -11,7 +11,19 @@ import pandas as pd
 
 from memorization.errors import UserError
 from memorization.figure_specs import ClaimSpec
-from memorization.gates import copies, exposure, images, privacy, published, search, sentences, training
+from memorization.gates import (
+    copies,
+    enron,
+    exposure,
+    images,
+    insertions,
+    privacy,
+    published,
+    search,
+    sentences,
+    training,
+    translation,
+)
 from memorization.gates.outcome import Outcome
 
 REPRODUCED = "reproduced"
@@ -57,8 +69,14 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         images.mnist_accuracy,
         images.mnist_expected_output,
         images.outliers_not_learned,
+        insertions.exposure_rises,
+        translation.pair_memorised,
+        translation.absent_pair_is_null,
         published.published_epsilons,
         published.tutorial_epsilon,
+        enron.secrets_extracted,
+        enron.secrets_memorised,
+        enron.secret_search_is_rank,
     )
 }
 """Test name -> test(table, reference, **parameters) -> Outcome."""

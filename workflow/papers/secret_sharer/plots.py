@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memorization import panels, panels_table3, plotting, tidy
+from memorization.figures_enron import tab02_enron  # noqa: F401
+from memorization.figures_translation import fig06_translation  # noqa: F401
 from memorization.plotting import COLORS, styled
 
 SHOWN = 9
