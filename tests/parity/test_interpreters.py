@@ -20,10 +20,11 @@ VOCABULARY = Vocabulary(tuple("\n 0123456789abcdefghijklmnopqrstuvwxyz"))
 FORMAT = "my pin is {d}{d}{d}"
 
 
-@pytest.fixture(scope="module")
-def one_model_two_runs(tmp_path_factory):
+@pytest.fixture(scope="module", params=["lstm", "gru"])
+def one_model_two_runs(request, tmp_path_factory):
     """Folders of finished runs, equal but for the back end that run.json names."""
-    spec = RunSpec.model_validate({"canary": {"format": FORMAT}, "model": {"units": 13, "embedding": 7}})
+    model = {"architecture": request.param, "units": 13, "embedding": 7}
+    spec = RunSpec.model_validate({"canary": {"format": FORMAT}, "model": model})
     fill = CanaryFormat.parse(FORMAT).sample(stream(0, 0, "canary"), 1)[0]
     drawn = weight_files.initial_weights(spec.model, len(VOCABULARY), stream(0, 0, "init"))
     weights = {name: 3 * array for name, array in drawn.items()}
@@ -103,12 +104,15 @@ def train(backend, spec, data, folder):
     return contracts.read("curves", folder)
 
 
-@pytest.mark.parametrize("privacy", [None, {"clip": 0.05}, {"clip": 0.05, "sampling": "shuffle"}])
-def test_both_interpreters_train_alike(data, tmp_path, privacy):
+@pytest.mark.parametrize(
+    ("architecture", "privacy"),
+    [("lstm", None), ("gru", None), ("lstm", {"clip": 0.05}), ("lstm", {"clip": 0.05, "sampling": "shuffle"})],
+)
+def test_both_interpreters_train_alike(data, tmp_path, architecture, privacy):
     """Same start, same batches, no randomness else: plainly, and with every window's gradient clipped but no noise."""
     spec = {
         "canary": {"format": "a {l}{l}"},
-        "model": {"units": 8, "embedding": 6},
+        "model": {"architecture": architecture, "units": 8, "embedding": 6},
         "training": {"epochs": 1.5, "batch_size": 16, "sequence_length": 20, "learning_rate": 0.003},
         "replicates": 1,
     }

@@ -94,6 +94,15 @@ def test_one_hot_input_has_no_embedding_and_learns(tmp_path):
     assert curves["train_loss_nats"][8] < 0.8 * curves["train_loss_nats"][1]
 
 
+@pytest.mark.parametrize("embedding", [5, None])
+def test_a_gru_learns(tmp_path, embedding):
+    model = {"architecture": "gru", "embedding": embedding}
+    weights, curves = train(make_spec(epochs=8.0, model=model, dropout=0.1, weight_decay=1e-4), tmp_path)
+    assert weights["gru.weight_hh_l1"].shape == (1, 27, 9)
+    assert not weights["gru.bias_hh_l1"].any()
+    assert curves["train_loss_nats"][8] < 0.8 * curves["train_loss_nats"][1]
+
+
 @pytest.mark.parametrize("privacy", [None, PRIVATE])
 def test_a_replicate_is_bitwise_the_same_whatever_rides_along(tmp_path, privacy):
     alone, pair = (train(make_spec(n, dropout=0.2, privacy=privacy), tmp_path / str(n)) for n in (1, 2))

@@ -1,11 +1,20 @@
-"""The LSTM of lstm.py as a network, and GRUs: PyTorch's own kernels in training, a table of inputs in stepping."""
+"""Recurrent architectures: the LSTM of lstm.py as a network, and GRUs."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from memorization.backends.torch import lstm
-from memorization.backends.torch.architectures.network import Dropout, Parameters, Rows, StatesNetwork, SteppedModel
+from memorization.backends.torch.architectures.network import (
+    Dropout,
+    Parameters,
+    Rows,
+    StatesNetwork,
+    SteppedModel,
+    rows_of,
+)
+from memorization.backends.torch.gru import Recurrence
+from memorization.backends.torch.lstm import project
 from memorization.specs import ModelSpec
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -28,34 +37,25 @@ def layer_arrays(weights: Parameters, layer: int) -> list[Tensor]:
 
 
 class GruNetwork(StatesNetwork):
-    """Gated recurrent units (Cho et al. 2014) with nn.GRU's equations: the reset gate acts on the recurrent product.
-
-    Replicates follow one another: nn.GRU's kernels have no replicate axis.
-    """
+    """Gated recurrent units (Cho et al. 2014) with nn.GRU's equations."""
 
     def states(self, weights: Parameters, ids: Tensor, dropout: Dropout | None = None) -> Tensor:
-        """As `StatesNetwork.states`."""
-        inputs = self._inputs(weights, ids)
+        """As `StatesNetwork.states`. The first layer's inputs are rows of a table."""
+        states = ids
         for layer in range(self.spec.layers):
-            arrays = layer_arrays(weights, layer)
-            inputs = torch.stack([self._run(x, [a[k] for a in arrays]) for k, x in enumerate(inputs)])
-            inputs = dropout(inputs) if dropout else inputs
-        return inputs
+            w_ih, w_hh, b_ih, b_hh = layer_arrays(weights, layer)
+            if layer == 0:
+                inputs = rows_of(_input_table(weights.get("embedding.weight"), w_ih, b_ih), ids)
+            else:
+                inputs = project(states.flatten(1, 2), w_ih, b_ih).view(*states.shape[:-1], -1)
+            states = Recurrence.apply(inputs, w_hh, b_hh)
+            states = dropout(states) if dropout else states
+        return states
 
-    @staticmethod
-    def _inputs(weights: Parameters, ids: Tensor) -> Tensor:
-        if "embedding.weight" in weights:
-            return torch.stack(
-                [functional.embedding(i, w) for i, w in zip(ids, weights["embedding.weight"], strict=True)]
-            )
-        bias = weights["output.bias"]
-        return functional.one_hot(ids, bias.shape[1]).to(bias.dtype)
 
-    def _run(self, inputs: Tensor, arrays: list[Tensor]) -> Tensor:
-        """[T, B, I] -> [T, B, H], from a zero state."""
-        zero = inputs.new_zeros(1, inputs.shape[1], self.spec.units)
-        # has_biases, layers, dropout, training (it keeps what the backward pass needs), bidirectional, batch_first
-        return torch.gru(inputs, zero, arrays, True, 1, 0.0, torch.is_grad_enabled(), False, False)[0]
+def _input_table(embedding: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+    """[R, V, 3H]; without an embedding the input is one-hot."""
+    return weight.transpose(1, 2) + bias[:, None] if embedding is None else project(embedding, weight, bias)
 
 
 class GruModel(SteppedModel):
@@ -64,9 +64,8 @@ class GruModel(SteppedModel):
     def _prepare(self) -> None:
         """The first layer's inputs become rows of a table."""
         self._layers = [layer_arrays(self._weights, layer) for layer in range(self._network.spec.layers)]
-        w_ih, _, b_ih, _ = self._layers[0]
-        embedding = self._weights.get("embedding.weight")
-        self._table = w_ih.T + b_ih if embedding is None else functional.linear(embedding, w_ih, b_ih)
+        w_ih, _, b_ih, _ = layer_arrays(self._stacked, 0)
+        self._table = _input_table(self._stacked.get("embedding.weight"), w_ih, b_ih)[0]
 
     def _zero(self, count: int) -> Rows:
         return Rows((torch.zeros(count, len(self._layers), self._network.spec.units, device=self._device),))
