@@ -151,3 +151,70 @@ def test_a_search_out_of_budget_reports_a_bound_and_lists_only_certain_fills():
 def test_mismatched_numbers_are_named(models):
     with pytest.raises(UserError, match="2 models but 1"):
         attack(models, FMT, FILLS[:1], AttackSpec(), seed=0)
+
+
+OWN = [CanaryFormat.parse(f"{context} {{d}}{{d}}{{d}}{{d}}") for context in ("the", "is", "nu")]
+
+
+def test_every_canary_is_ranked_and_searched_in_its_own_context():
+    """The model knows the last canary only."""
+    fills = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [2, 8, 1, 2]])
+    model = OracleModel(VOCABULARY, OWN[2].render(fills[2]), 0.7)
+    spec = AttackSpec(references=300, controls=5, bootstrap=5, every=True)
+    tables = attack([model], [OWN], fills[None], spec, seed=0)
+    exact = tables["exposure"].query("method == 'exact'").set_index("index")
+    assert exact.index.tolist() == [0, 1, 2]
+    assert exact["rank"].fillna(0).tolist() == [10_000, 10_000, 1]  # in the other contexts all fills tie
+    assert tables["exposure"].query("method == 'sampled' and kind == 'inserted'")["index"].tolist() == [0]
+    searches = tables["extraction"].query("algorithm == 'shortest_path'").set_index("index")
+    assert searches["fill"].tolist() == [OWN[i].fill_text(fills[i]) for i in range(3)]
+    assert searches["extracted"].tolist() == [False, False, True]
+    assert searches["provable"].all()
+
+
+def test_a_beam_that_finds_a_likelier_fill_ends_the_search(models):
+    spec = AttackSpec(references=300, controls=0, bootstrap=0, every=True)
+    tables = attack(models[1:], FMT, MANY[None], spec, seed=3)
+    costs = fill_costs(models[1], FMT.tokens(VOCABULARY), MANY)[1]
+    true = [exact_rank(models[1], FMT.tokens(VOCABULARY), fill, max_steps=10**6).rank for fill in MANY]
+    assert min(true) > 1
+    exact = tables["exposure"].query("method == 'exact'").set_index("index")
+    assert (exact["algorithm"][1:] == "bounds").all()
+    assert exact["rank"][1:].isna().all()
+    assert (exact["rank_low"][1:] == 2).all()
+    assert exact["rank"][0] == true[0]
+    others = tables["extraction"].query("index > 0")
+    assert others["algorithm"].unique().tolist() == ["beam"]
+    assert others["index"].tolist() == list(range(1, len(MANY)))
+    assert not others["extracted"].any()
+    assert (others["best_cost_bits"] < costs[1:]).all()
+
+
+def test_the_first_canary_is_attacked_alike_with_and_without_the_others(models):
+    plain = AttackSpec(references=300, controls=5, bootstrap=5)
+    few = attack(models[1:], FMT, MANY[None], plain, seed=3)
+    all_of_them = attack(models[1:], FMT, MANY[None], plain.model_copy(update={"every": True}), seed=3)
+    for name, keys in (("exposure", ["kind", "index", "method"]), ("extraction", ["index", "algorithm"])):
+        merged = few[name].merge(all_of_them[name], on=keys, suffixes=("", "_other"))
+        assert len(merged) == len(few[name])
+        for column in ("cost_bits", "rank", "fill", "extracted"):
+            if f"{column}_other" in merged:
+                assert merged[column].equals(merged[f"{column}_other"].rename(column))
+
+
+def test_what_the_coin_left_out_is_ranked_but_not_searched_for(models):
+    coins = np.array([[False, True, True, False, True, True]])
+    spec = AttackSpec(references=300, controls=0, bootstrap=0, every=True)
+    tables = attack(models[1:], FMT, MANY[None], spec, 3, coins)
+    exact = tables["exposure"].query("method == 'exact'")
+    assert exact["kind"].tolist() == ["inserted" if c else "excluded" for c in coins[0]]
+    assert sorted(tables["extraction"]["index"].unique()) == [1, 2, 4, 5]
+    assert not tables["extraction"].duplicated(["index", "algorithm"]).any()
+
+
+def test_an_audit_of_canaries_in_their_own_contexts_uses_their_own_costs(models):
+    fills, coins = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [2, 8, 1, 2]]), np.array([[True, False, True]])
+    spec = AttackSpec(references=300, controls=0, bootstrap=0, extraction=())
+    tables = attack(models[1:], [OWN], fills[None], spec, 0, coins)
+    assert tables["audit"]["canaries"].tolist() == [3]
+    assert tables["exposure"].query("kind == 'inserted'")["index"].unique().tolist() == [0]

@@ -152,7 +152,8 @@ def trials(table: pd.DataFrame) -> pd.DataFrame:
     it is only a lower bound.
     """
     search = rows(table, "extraction")
-    search = search[search["algorithm"] == "shortest_path"]
+    # Of several canaries in one model the first that was searched for.
+    search = search[search["algorithm"] == "shortest_path"].drop_duplicates(MODEL)
     columns = ["extracted", "provable", "sequential_equivalent", "canary_cost_bits", "best_cost_bits"]
     frame = search[[*MODEL, *columns]].assign(seed=seeds(search))
     frame = frame.merge(known_ranks(rows(table, "exposure")), on=MODEL, how="left")
