@@ -107,13 +107,16 @@ def optimizers(table: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(optimizer=frame["level"].where(frame["defence"] == "optimizer", "rmsprop"))
 
 
-def differences(frame: pd.DataFrame, defence: str, canary: str, value: str = "bits") -> dict[str, pd.Series]:
-    """Level -> defended minus undefended model, indexed by pair, of rows with one moment per model (`last`)."""
+def differences(frame: pd.DataFrame, defence: str, canary: str, level: str | None = None) -> dict[str, pd.Series]:
+    """Level -> bits of the defended minus those of the undefended model, indexed by pair, of rows with one moment per
+    model (`last`); of one `level` or of all.
+    """
     frame = frame[frame["canary"] == canary]
-    plain = frame[frame["defence"] == "none"].set_index("pair")[value]
+    plain = frame[frame["defence"] == "none"].set_index("pair")["bits"]
     found = {}
-    for level, group in frame[frame["defence"] == defence].groupby("level", sort=False):
-        found[level] = (group.set_index("pair")[value] - plain).dropna()
+    for name, group in frame[frame["defence"] == defence].groupby("level", sort=False):
+        if level in (None, name):
+            found[name] = (group.set_index("pair")["bits"] - plain).dropna()
     return found
 
 

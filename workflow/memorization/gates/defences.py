@@ -19,13 +19,20 @@ def _memorised(bits: pd.Series, tests: int = 1) -> bool:
 
 
 def defence_no_effect(
-    table: pd.DataFrame, reference: pd.DataFrame, *, defence: str, canary: str, margin: float, seeds: int
+    table: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    defence: str,
+    canary: str,
+    margin: float,
+    seeds: int,
+    level: str | None = None,
 ) -> Outcome:
-    """G15: at every level of `defence` the exposure at the end of training is that of the undefended model of the same
-    seed, within +-margin bits (paired TOST; all levels must pass, which needs no correction).
+    """G15: at every level of `defence` (or the one given) the exposure at the end of training is that of the undefended
+    model of the same seed, within +-margin bits (paired TOST; all levels must pass, which needs no correction).
     """
     final = tidy_defences.last(tidy_defences.epochs(table))
-    found = tidy_defences.differences(final, defence, canary)
+    found = tidy_defences.differences(final, defence, canary, level)
     n = min((len(values) for values in found.values()), default=0)
     if n < FEWEST:
         return undecided(f"{n} seeds with and without {defence}, {FEWEST} needed", n)
@@ -41,19 +48,27 @@ def defence_no_effect(
     return Outcome(verdict, *interval, *test, n=n, summary=summary)
 
 
-def defence_lowers(table: pd.DataFrame, reference: pd.DataFrame, *, defence: str, canary: str, seeds: int) -> Outcome:
-    """At every level of `defence` exposure is lower than in the undefended model of the same seed (paired t, one-sided;
-    all levels must pass).
+def defence_lowers(
+    table: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    defence: str,
+    canary: str,
+    seeds: int,
+    level: str | None = None,
+) -> Outcome:
+    """At every level of `defence` (or the one given) exposure is lower than in the undefended model of the same seed
+    (paired t, one-sided; all levels must pass).
     """
     final = tidy_defences.last(tidy_defences.epochs(table))
-    found = tidy_defences.differences(final, defence, canary)
+    found = tidy_defences.differences(final, defence, canary, level)
     n = min((len(values) for values in found.values()), default=0)
     if n < FEWEST:
         return undecided(f"{n} seeds with and without {defence}, {FEWEST} needed", n)
     results = {level: (statistics.t_interval(values), _falls(values)) for level, values in found.items()}
     lowered = [test.p_value < 0.05 for _, test in results.values()]
     raised = any(interval.low > 0 for interval, _ in results.values())
-    left = final[(final["defence"] == defence) & (final["canary"] == canary)]
+    left = final[(final["defence"] == defence) & (final["canary"] == canary) & final["level"].isin(list(found))]
     listed = "; ".join(
         f"{level}: {shown(interval)} to {left.loc[left['level'] == level, 'bits'].mean():.3g}"
         for level, (interval, _) in results.items()

@@ -5,6 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memorization import panels_bounds, panels_privacy, plotting, tidy, tidy_privacy
+from memorization.figures_canaries import secret_kinds  # noqa: F401
+from memorization.figures_defences import defences  # noqa: F401
 from memorization.plotting import styled
 
 MARGINS = {"loss": 0.02, "exposure": 1.0}
