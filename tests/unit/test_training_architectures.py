@@ -1,4 +1,4 @@
-"""Training of every architecture beside the LSTM: it learns, replicates stay apart, an interrupted run ends the same."""
+"""Training of the architectures beside the LSTM: they learn, replicates stay apart, interrupted runs end the same."""
 
 import numpy as np
 import pytest

@@ -12,6 +12,7 @@ from memorization import panels, panels_table3, plotting, tidy
 from memorization.figures_canaries import tab06_formats, tab07_interference  # noqa: F401
 from memorization.figures_defences import text_defences  # noqa: F401
 from memorization.figures_enron import tab02_enron  # noqa: F401
+from memorization.figures_grids import tab04_architectures, tab05_batch_units  # noqa: F401
 from memorization.figures_insertions import fig05_character_state_of_the_art  # noqa: F401
 from memorization.figures_translation import fig06_translation  # noqa: F401
 from memorization.plotting import COLORS, styled
