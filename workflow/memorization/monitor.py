@@ -18,6 +18,7 @@ from rich.text import Text
 
 from memorization.data.registry import DatasetSpec
 from memorization.expansion import Plan
+from memorization.preflight import tokens
 from memorization.progress import duration
 from memorization.specs import RunSpec, Trainable
 
@@ -32,6 +33,9 @@ MAILBOX_CHARACTERS = 300_000
 
 SECONDS_PER_IMAGE_EPOCH = 15.0
 """60,000 MNIST images on one core, before anything has been observed."""
+
+BASE_WEIGHTS = 623_000
+"""Of the 2 x 200 LSTM."""
 
 QUIET = {"specify", "account", "all"}
 """Rules whose end is not worth a line."""
@@ -58,10 +62,11 @@ def assumed_seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
     if not isinstance(spec, RunSpec):
         return epochs * SECONDS_PER_IMAGE_EPOCH * (2 if spec.privacy else 1)
     dataset = datasets[spec.dataset]
-    whole = dataset.files[dataset.roles.train].bytes or 0 if dataset.kind == "text" else MAILBOX_CHARACTERS
-    characters = whole * spec.corpus.fraction
+    whole = (tokens(spec, dataset) or 0) if dataset.kind == "text" else MAILBOX_CHARACTERS
     size = (spec.model.units / 200) ** 2 * spec.model.layers / 2
-    return characters * epochs * size / CHARACTERS_PER_SECOND
+    if spec.corpus.unit == "word":  # the softmax over the vocabulary counts for more than the layers
+        size += spec.model.units * (spec.corpus.vocabulary or whole // 100) / BASE_WEIGHTS
+    return whole * spec.corpus.fraction * epochs * size / CHARACTERS_PER_SECOND
 
 
 @dataclass

@@ -39,10 +39,17 @@ def fraction(spec: Trainable) -> float:
     return getattr(spec, DATA_PART[spec.task]).fraction
 
 
+def tokens(spec: RunSpec, dataset: DatasetSpec) -> int | None:
+    """Tokens of the whole training file by the registry: characters (bytes) or words; None where it is silent."""
+    if spec.corpus.unit == "word":
+        return dataset.words
+    return dataset.files[dataset.roles.train].bytes if dataset.kind == "text" else None
+
+
 def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
-    """Training records by the registry: windows of a text (without canaries), images, or pairs; None where it is silent."""
+    """Training records by the registry: windows of a text (without canaries), images, pairs; None where it is silent."""
     if isinstance(spec, RunSpec):
-        size = dataset.files[dataset.roles.train].bytes if dataset.kind == "text" else None
+        size = tokens(spec, dataset)
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
     if not isinstance(spec, RunSpec) and dataset.examples is not None:
         return int(dataset.examples * fraction(spec))

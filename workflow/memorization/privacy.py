@@ -212,7 +212,7 @@ def account(spec: Trainable, examples: int) -> pd.DataFrame:
 def _unit(spec: Trainable) -> str:
     """What one record is. k copies of a canary in k windows are k records, to which the epsilon does not apply."""
     if isinstance(spec, RunSpec):
-        return f"a training window of {spec.training.sequence_length} characters"
+        return f"a training window of {spec.training.sequence_length} {spec.corpus.unit}s"
     return "an image"
 
 

@@ -144,6 +144,9 @@ class DatasetSpec(Strict):
     examples: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Training examples, where the training file's size does not tell (images)."
     )
+    words: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Of a text: words of the training file, line ends included, as a model of words reads it."
+    )
     files: dict[FileName, FileSpec]
 
     @property
