@@ -39,7 +39,7 @@ class WindowSet:
         self.count = len(self.inputs)
         if self.count == 0:
             raise UserError(
-                f"{what} text: no window of {length} characters: use more text or a smaller training.sequence_length"
+                f"{what} text: no window of {length} tokens: use more text or a smaller training.sequence_length"
             )
 
     def batch(self, rows: np.ndarray) -> tuple["tf.Tensor", "tf.Tensor"]:
@@ -50,14 +50,12 @@ class WindowSet:
 class Group:
     """One replicate of a cell in training: `backends.base.Group` with R = 1."""
 
-    unit = "nats/character"
-
     def __init__(
         self, spec: RunSpec, member: int, corpus: TrainingCorpus, device: str, mechanism: Mechanism | None = None
     ):
         """`mechanism` is that of private training."""
         self.spec, self.members, self.device, self.mechanism = spec, [member], device, mechanism
-        self.vocabulary = corpus.vocabulary
+        self.vocabulary, self.unit = corpus.vocabulary, f"nats/{spec.corpus.unit}"
         initial = weight_files.initial_weights(spec.model, len(corpus.vocabulary), stream(spec.seed, member, "init"))
         length = spec.training.sequence_length
         roles = ("train", "validation", "test")
@@ -95,7 +93,7 @@ class Group:
     def train_epoch(self, epoch: int, batches: int) -> Iterator[list[np.ndarray]]:
         """Train on the first `batches` mini-batches; yields after each its windows, [int64[B]].
 
-        `epoch_loss` then holds float64[1]: nats per character, mean over all characters trained on in this epoch.
+        `epoch_loss` then holds float64[1]: nats per token, mean over all tokens trained on in this epoch.
         """
         seed, member = self.spec.seed, self.members[0]
         self.updater.set_rate(self.spec.training.rate_in(epoch))
@@ -128,7 +126,7 @@ class Group:
         return {name: variable.value() for name, variable in self.weights.items()}
 
     def evaluate(self, role: str) -> dict[str, np.ndarray]:
-        """Nats per character on the validation or test windows, each from a zero state as in training."""
+        """Nats per token on the validation or test windows, each from a zero state as in training."""
         data, compute, total = self.data[role], loss_function(shapes_of(self.weights)), 0.0
         with tf.device(self.device):
             for first in range(0, data.count, EVALUATION_WINDOWS):

@@ -71,7 +71,7 @@ class WindowSet:
         counts = {len(inputs) for inputs, _ in pairs}
         if counts == {0} or len(counts) > 1:
             raise UserError(
-                f"{what} text: replicates have {sorted(counts)} windows of {length} characters; all need the same "
+                f"{what} text: replicates have {sorted(counts)} windows of {length} tokens; all need the same "
                 "number, at least 1: use more text or a smaller training.sequence_length"
             )
         self.count = counts.pop()
@@ -95,13 +95,12 @@ class WindowSet:
 class Group:
     """Some replicates of a cell (`members`, their numbers) in training: `backends.base.Group`."""
 
-    unit = "nats/character"
     _dropconnect: Dropout | None = None
 
     def __init__(self, spec: RunSpec, members: Sequence[int], corpora: Sequence[TrainingCorpus], device: torch.device):
         """`corpora` are the members', in the same order."""
         self.spec, self.members, self.device = spec, list(members), device
-        self.vocabulary = corpora[0].vocabulary
+        self.vocabulary, self.unit = corpora[0].vocabulary, f"nats/{spec.corpus.unit}"
         size = len(corpora[0].vocabulary)
         initial = [weight_files.initial_weights(spec.model, size, stream(spec.seed, k, "init")) for k in self.members]
         self.network = make_network(spec.model)
@@ -159,7 +158,7 @@ class Group:
     def train_epoch(self, epoch: int, batches: int) -> Iterator[np.ndarray]:
         """Train on the first `batches` mini-batches; yields after each its windows, int64[R, B].
 
-        `epoch_loss` then holds float64[R]: nats per character, mean over all characters trained on in this epoch.
+        `epoch_loss` then holds float64[R]: nats per token, mean over all tokens trained on in this epoch.
         """
         size, order = self.spec.training.batch_size, self.order(epoch)
         on_device = torch.from_numpy(order).to(self.device)
@@ -194,7 +193,7 @@ class Group:
 
     @torch.no_grad()
     def evaluate(self, role: str) -> dict[str, np.ndarray]:
-        """Nats per character on the validation or test windows, each from a zero state as in training."""
+        """Nats per token on the validation or test windows, each from a zero state as in training."""
         data = self.data[role]
         total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
         for first in range(0, data.count, EVALUATION_WINDOWS):
