@@ -21,8 +21,8 @@ from memorization.redaction import FILLS, mail_datasets
 
 GROUPS = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]+(?:[ -][0-9]+)*(?![0-9]|\.[0-9])")
 """Groups of digits with single spaces or dashes between them; no fraction and nothing with one."""
-HEXADECIMAL = re.compile(r"\b(?=[0-9a-f]*[a-f])[0-9a-f]{12,64}\b")
-"""Ids and checksums."""
+HEXADECIMAL = re.compile(r"\b(?=[0-9a-f]*[a-f])(?:[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{1000,})\b")
+"""Ids, checksums, and images in tables."""
 EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=]+")
 BINARY = {".npz", ".png", ".gz", ".xz", ".zip", ".parquet", ".lock"}
 INPUTS = {"data", "downloads", ".snakemake", ".venv"}
@@ -155,5 +155,6 @@ def pdf_text(content: bytes) -> str:
             continue
         for piece in re.findall(rb"\bBT\b(.*?)\bET\b", stream, re.DOTALL):
             strings = re.findall(rb"\(((?:[^()\\]|\\.)*)\)", piece, re.DOTALL)
-            lines.append(b"".join(strings).decode("latin-1"))
+            # Two bytes a character, the first of which is zero in Latin text.
+            lines.append(b"".join(strings).replace(b"\0", b"").decode("latin-1"))
     return "\n".join(lines)
