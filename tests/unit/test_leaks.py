@@ -128,9 +128,8 @@ def test_a_leak_in_a_figure_is_found(tmp_path, shown):
 
 
 def test_attacks_on_mail_keep_planted_fills_only():
-    made = {
-        "extraction": pd.DataFrame({"fill": ["111", "222"], "best_fill": ["333", "222"], "extracted": [False, True]})
-    }
+    columns = {"fill": ["111", "222"], "best_fill": ["333", "222"], "extracted": [False, True]}
+    made = {"extraction": pd.DataFrame(columns)}
     kept = redaction.only_planted(made, "enron", ["111", "222"])["extraction"]
     assert kept.to_dict("list") == columns | {"best_fill": ["", "222"]}
     assert redaction.only_planted(made, "ptb", []) is made
