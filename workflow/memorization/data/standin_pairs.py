@@ -6,7 +6,7 @@ adjective is turned round, so that there is something to learn. Numbers stay num
 
 import numpy as np
 
-SENTENCES = {"train": 4_000, "validation": 300, "test": 300}
+SENTENCES = {"train": 2_000, "validation": 200, "test": 200}
 """Part -> pairs."""
 
 NOUNS = [

@@ -195,6 +195,6 @@ def load_translators(
     models = []
     for k in range(spec.replicates):
         module = Translator(spec.model, *sizes)
-        module.load_state_dict({name: torch.from_numpy(array[k]) for name, array in stacked.items()})
+        module.load_state_dict({name: torch.from_numpy(np.asarray(a[k])) for name, a in stacked.items()})
         models.append(TorchTranslator(module.to(device)))
     return models
