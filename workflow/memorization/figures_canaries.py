@@ -11,8 +11,11 @@ from memorization.plotting import COLORS, styled
 from memorization.tidy_canaries import FORMATS, PLAIN
 
 EPOCH_COLORS = (COLORS["model"], COLORS["exact"])
-CURVES = ("#CFE3F2", "#8FC1E3", "#3A8CC1", "#0B4F7D")
-"""Few to many insertions."""
+CURVES = {
+    "insertions": ("#B9D7EC", "#7FB8DD", "#3A8CC1", "#0B4F7D", "#062B45"),
+    "phrases": ("#F3C9A5", "#E89A5B", "#D55E00", "#8F3F00", "#4F2300"),
+}
+"""Few to many."""
 
 
 def _number(value: float, low: float = np.nan, high: float = np.nan, digits: int = 1) -> str:
@@ -97,7 +100,7 @@ def _format_effects(axes: Axes, frame: pd.DataFrame, reference: pd.DataFrame, ep
     """Difference to the plain format by seed at the last epoch, and the paper's."""
     names = [name for name in FORMATS if name != PLAIN]
     last = epochs[-1] if epochs else 10.0
-    axes.set(xlabel=f"exposure minus that of {PLAIN}, epoch {last:g} (bits)")
+    axes.set(xlabel=f"minus the plain format, epoch {last:g} (bits)")
     _format_axis(axes, names)
     axes.axvline(0, color="#444444", lw=0.7)
     effects = tidy_canaries.format_effects(frame, last)
@@ -147,12 +150,11 @@ def tab07_interference(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _interference_table(listed, frame, paper)
     for axes, x, by in ((left, "phrases", "insertions"), (right, "insertions", "phrases")):
         _interference_lines(axes, frame, paper.rename(columns={"x": "phrases"}), x, by)
-    title = f"(a) Phrases extracted: ours (95 %), {plotting.models(len(frame))} | paper's"
+    title = f"(a) Percentage of phrases extracted: ours, 95 %, {plotting.models(len(frame))} | paper's"
     listed.set_title(title + (f" ({plotting.marks(paper)})" if len(paper) else ""), pad=8)
     left.set_title("(b) More phrases")
     right.set_title("(c) More insertions of each")
-    for axes in (left, right):
-        plotting.legend(axes, loc="best", ncols=1)
+    plotting.legend_below(figure, (left, right), 4)
     left.set_ylabel("phrases extracted (%)")
     return figure
 
@@ -166,7 +168,7 @@ def _interference_table(axes: Axes, frame: pd.DataFrame, paper: pd.DataFrame) ->
         for p in columns:
             own = frame.loc[(frame["phrases"] == p) & (frame["insertions"] == n), "percent"]
             told = paper.loc[(paper["x"] == p) & (paper["insertions"] == n), "y"]
-            line.append(f"{_share(own)} | {f'{told.iloc[0]:g} %' if len(told) else '–'}")
+            line.append(f"{_share(own)} | {f'{told.iloc[0]:g}' if len(told) else '–'}")
         cells.append(line)
     header = ["insertions \\ phrases", *(f"{p:g}" for p in columns)]
     if not cells:
@@ -179,7 +181,7 @@ def _share(shares: pd.Series) -> str:
     if not len(shares):
         return "–"
     mean, low, high = cell_interval(shares)
-    return f"{mean:.3g} %" + (f" [{low:.0f}, {high:.0f}]" if np.isfinite(low) else "")
+    return f"{mean:.3g}" + (f" [{low:.0f}, {high:.0f}]" if np.isfinite(low) else "")
 
 
 def _interference_lines(axes: Axes, frame: pd.DataFrame, paper: pd.DataFrame, x: str, by: str) -> None:
@@ -189,7 +191,7 @@ def _interference_lines(axes: Axes, frame: pd.DataFrame, paper: pd.DataFrame, x:
     levels = sorted(frame[by].unique())
     if not levels:
         return nothing(axes, "no search")
-    colors = dict(zip(levels, CURVES[-len(levels) :] if len(levels) <= len(CURVES) else CURVES * 2, strict=False))
+    colors = dict(zip(levels, CURVES[by] if len(levels) > 3 else CURVES[by][::2], strict=False))
     for i, level in enumerate(levels):
         part = frame[frame[by] == level]
         points = sorted(part[x].unique())
