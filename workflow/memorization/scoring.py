@@ -1,7 +1,7 @@
 """Losses of single examples under every finished model: here, of lines of the corpus.
 
-A line is scored alone: a zero state reads one newline (canaries.CONTEXT), then the line's characters, which are the
-ones that count; the newline at its end is not scored. The training's windows saw it in other contexts, so the mean of
+A line is scored alone: a zero state reads one newline (canaries.CONTEXT), then the line's characters (or words), which
+are the ones that count; the newline at its end is not scored. The training's windows saw it in other contexts, so the mean of
 these losses is not quite the training loss.
 """
 
@@ -37,7 +37,7 @@ def score_lines(
 ) -> pd.DataFrame:
     """Losses of leading lines of the whole texts "train" and "test", one row per model and line (contract `scores`).
 
-    `fraction` is corpus.fraction: its lines are marked `trained`. Lines without characters have no row.
+    `fraction` is corpus.fraction: its lines are marked `trained`. Lines without characters, or words, have no row.
     Raises UserError for characters outside the vocabulary.
     """
     trained = len(split_lines(leading_lines(texts["train"], int(len(texts["train"]) * fraction))))
@@ -45,11 +45,12 @@ def score_lines(
     for split, count in (("train", spec.train_examples), ("test", spec.test_examples)):
         lines = split_lines(texts[split])[:count]
         numbers = np.arange(1, len(lines) + 1)
-        size = np.array([len(line) for line in lines], dtype=np.int64)
+        encoded = [vocabulary.encode(line, f"{split} text, line {n}") for n, line in enumerate(lines, 1)]
+        size = np.array([len(line) for line in encoded], dtype=np.int64)
         own = pd.DataFrame({"split": split, "index": numbers, "size": size})
         own["trained"] = (split == "train") & (own["index"] <= trained)
         parts.append(own[own["size"] > 0])
-        ids += [vocabulary.encode(line, f"{split} text, line {n}") for n, line in enumerate(lines, 1) if line]
+        ids += [line for line in encoded if len(line)]
     table = pd.concat(parts, ignore_index=True).assign(label="", correct=np.nan)
     start = vocabulary.encode(CONTEXT)
     began, scored = time.perf_counter(), []
