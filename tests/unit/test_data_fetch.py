@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memorization.data import download
+from memorization.data import archives, download
 from memorization.data.fetch import Provenance, fetch
 from memorization.errors import UserError
 
@@ -114,6 +114,7 @@ def place(tmp_path):
     """Call fetch for data set `a` with the given sources per file name; keyword arguments go through."""
 
     def call(sources, **options):
+        checksum = options.pop("checksum", lambda content: {"sha256": digest(content)})
         entry = {
             "title": "Three words",
             "licence": "none",
@@ -122,7 +123,7 @@ def place(tmp_path):
             "standin": options.pop("standin", "text"),
             "roles": {"train": "a.train.txt", "validation": "a.valid.txt", "test": "a.test.txt"},
             "files": {
-                name: {"sha256": digest(content), "bytes": len(content), "sources": sources(name)}
+                name: {**checksum(content), "bytes": len(content), "sources": sources(name)}
                 for name, content in TEXTS.items()
             },
         }
@@ -415,8 +416,91 @@ def test_wrong_member_is_an_error(place, server, no_waiting, kind, member, messa
         place(lambda name: [source])
 
 
+def git_blob(content):
+    """By git's own rule, written independently of download.py."""
+    return hashlib.sha1(f"blob {len(content)}".encode() + b"\x00" + content).hexdigest()
+
+
+def test_git_blob_is_what_git_calls_the_content(tmp_path):
+    path = tmp_path / "file"
+    # The ids of `printf '' | git hash-object --stdin` and of `printf 'test content\n' | ...` (the book Pro Git).
+    for content, known in (
+        (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+        (b"test content\n", "d670460b4b4aece5915caf5c68d12f560a9fe3e4"),
+    ):
+        path.write_bytes(content)
+        assert download.git_blob(path) == git_blob(content) == known
+        assert download.matches(path, f"gitblob:{known}")
+    assert not download.matches(path, f"gitblob:{'0' * 40}")
+
+
+def test_a_file_known_by_its_git_blob_is_downloaded_once(place, server, tmp_path, no_waiting):
+    blobs = {"checksum": lambda content: {"gitblob": git_blob(content)}}
+    place(lambda name: [{"url": f"{server.url}/{name}"}], **blobs)
+    assert placed(tmp_path) == TEXTS
+    asked = len(server.requests)
+    place(lambda name: [{"url": f"{server.url}/{name}"}], **blobs)
+    assert len(server.requests) == asked == len(TEXTS)
+    spoilt = next(path for path in (tmp_path / "cache").iterdir() if path.name.endswith("a.test.txt"))
+    spoilt.write_bytes(b"spoilt")
+    place(lambda name: [{"url": f"{server.url}/{name}"}], **blobs)
+    assert placed(tmp_path) == TEXTS
+
+
+def test_a_wrong_git_blob_is_tried_again_and_then_an_error(place, server, no_waiting):
+    wrong = {"checksum": lambda content: {"gitblob": "0" * 40}}
+    with pytest.raises(UserError, match=r"wrong checksum \(it is gitblob:[0-9a-f]{40}, not gitblob:0{40}\)"):
+        place(lambda name: [{"url": f"{server.url}/{name}"}], **wrong)
+    assert no_waiting == [1, 2]
+
+
+def test_members_of_an_archive_known_by_its_git_blob_need_no_checksum(place, server, tmp_path, no_waiting):
+    content = archive("tgz")
+    server.files = {"/all.tgz": content}
+    url, blob = f"{server.url}/all.tgz", git_blob(content)
+    unknown = {"checksum": lambda content: {}}
+    provenance = place(lambda name: [{"url": url, "gitblob": blob, "member": f"d/{name}"}], **unknown)
+    assert placed(tmp_path) == TEXTS
+    assert provenance.files["a.test.txt"].sha256 == digest(TEXTS["a.test.txt"])
+    assert len(server.requests) == 1
+    with pytest.raises(UserError, match="wrong checksum"):
+        place(lambda name: [{"url": url, "gitblob": "1" * 40, "member": f"d/{name}"}], **unknown)
+
+
+def test_a_mirror_file_without_a_checksum_must_be_trusted(place, mirror, tmp_path):
+    def sources(name):
+        return [{"url": f"{CLOSED}/all.tgz", "gitblob": "1" * 40, "member": name}]
+
+    unknown = {"checksum": lambda content: {}, "mirror": mirror}
+    with pytest.raises(UserError, match="knows no checksum of this file, only of the archive"):
+        place(sources, **unknown)
+    provenance = place(sources, trusted=True, **unknown)
+    assert provenance.source == "local copy, checksum differs"
+    assert placed(tmp_path) == TEXTS
+
+
+def test_a_plain_file_needs_a_checksum_and_only_one(place):
+    with pytest.raises(UserError, match="needs a checksum"):
+        place(closed, checksum=lambda content: {})
+    with pytest.raises(UserError, match="give one checksum"):
+        place(closed, checksum=lambda content: {"sha256": digest(content), "gitblob": git_blob(content)})
+
+
 def test_data_layer_imports_without_pooch():
     """The back ends' environments do not have it: it may be imported only inside functions."""
     for module in ("download", "fetch", "registry", "corpora", "standins"):
         source = (Path(download.__file__).parent / f"{module}.py").read_text(encoding="utf-8")
         assert not re.search(r"^(import|from) (pooch|requests)", source, re.MULTILINE)
+
+
+def test_an_archive_that_its_host_packs_anew_is_checked_by_what_it_holds(place, server, tmp_path, no_waiting):
+    """Data set `a` whose files are archives themselves: here all three the same one."""
+    packed = tmp_path / "packed.tgz"
+    packed.write_bytes(archive("tgz"))
+    server.files = {"/all.zip": archive("zip"), "/bad.zip": b"no archive"}
+    holds = archives.content_digest(packed)
+    good = {"url": f"{server.url}/all.zip", "content": holds}
+    provenance = place(lambda name: [{"url": f"{server.url}/bad.zip", "content": holds}, good])
+    assert {record.url for record in provenance.files.values()} == {good["url"]}
+    with pytest.raises(UserError, match="wrong checksum"):
+        place(lambda name: [{"url": f"{server.url}/all.zip", "content": "0" * 64}], cache=tmp_path / "fresh")
