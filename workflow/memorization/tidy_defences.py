@@ -47,8 +47,9 @@ def _written(value: object) -> str:
 
 def canary_bits(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """One row per `keys` of exposure (or measures) rows: the first canary's `bits`, exact where the walk was finished,
-    else importance-sampled, else sampled, and then `bound`: it beats every reference, so that there is no more to see;
-    `rank` (exact, else NaN); `skew_normal`, the paper's estimate.
+    else importance-sampled, else sampled or, where that is more, importance sampling's lower limit; then `bound` says
+    that the canary beats every reference, so that bits is only a lower bound. `rank` (exact, else NaN); `skew_normal`,
+    the paper's estimate.
     """
     rows = rows[(rows["kind"] == "inserted") & (rows["index"] == 0)].drop_duplicates([*keys, "method"])
     value = {method: tidy.points(rows, method).set_index(keys) for method in ("exact", "importance", "sampled")}
@@ -57,7 +58,9 @@ def canary_bits(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         frame[method] = part["exposure_bits"]
     frame["rank"] = value["exact"]["rank"]
     frame["skew_normal"] = tidy.points(rows, "skew_normal").set_index(keys)["exposure_bits"]
-    frame["bits"] = frame["exact"].fillna(frame["importance"]).fillna(frame["sampled"])
+    limit = rows[rows["method"] == "importance"].set_index(keys)["exposure_low_bits"].reindex(frame.index)
+    least = frame["sampled"].mask(limit > frame["sampled"], limit)
+    frame["bits"] = frame["exact"].fillna(frame["importance"]).fillna(least)
     beyond = value["sampled"]["extrapolated"].reindex(frame.index).eq(True)
     frame["bound"] = frame[["exact", "importance"]].isna().all(axis=1) & beyond
     return frame.reset_index()
