@@ -7,6 +7,9 @@ from memorization import tidy
 ARCHITECTURE = ("model.architecture", "model.layers")
 NAMES = {"gru": "GRU", "lstm": "LSTM", "cnn": "CNN", "wavenet": "WaveNet", "transformer": "transformer"}
 
+COLUMNS = ("seed", "bits", "bound", "skew_normal", "rank", "space_bits", "test_loss", "epoch")
+"""What is read off `models`, beside the keys."""
+
 
 def models(table: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     """One row per model: `tidy.known_ranks`'s columns, seed, the varied `keys`, test_loss (nats) and epoch of the kept
@@ -14,6 +17,8 @@ def models(table: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     bound from the walk.
     """
     exposure, curves = tidy.rows(table, "exposure"), tidy.rows(table, "curves")
+    if not len(exposure):
+        return pd.DataFrame(columns=[*tidy.MODEL, *COLUMNS, *keys], dtype=float)
     known = tidy.known_ranks(exposure)
     about = exposure.assign(seed=tidy.seeds(exposure)).drop_duplicates(tidy.MODEL)
     frame = known.merge(about[[*tidy.MODEL, "seed", *keys]], on=tidy.MODEL, how="left")
@@ -28,7 +33,7 @@ def by_architecture(table: pd.DataFrame) -> pd.DataFrame:
     frame = models(table, ARCHITECTURE)
     family = frame["model.architecture"].map(NAMES)
     layers = frame["model.layers"].astype(int)
-    label = family + ", " + layers.astype(str) + " layer" + layers.gt(1).map({True: "s", False: ""})
+    label = family.astype(str) + ", " + layers.astype(str) + " layer" + layers.gt(1).map({True: "s", False: ""})
     return frame.assign(family=family, label=label)
 
 
