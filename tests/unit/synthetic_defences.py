@@ -33,8 +33,8 @@ def defended(
     seed: int = 0,
     **options,
 ) -> pd.DataFrame:
-    """Undefended models reach `level` bits at epoch 8, cell c of CELLS `level + shift[c]`; 8-bit weights change exposure
-    and loss by `int8`. Exposure rises, and loss falls, by the same steps in every model of a cell.
+    """Undefended models reach `level` bits at epoch 8, cell c of CELLS `level + shift[c]`; 8-bit weights change
+    exposure and loss by `int8`. Exposure rises, and loss falls, by the same steps in every model of a cell.
     """
     shift = {"mask": -level + 1.4, "deduplicate": -8.0, "privacy": -level + 1.4} | (shift or {})
     rng, frames = np.random.default_rng(seed), {name: [] for name in ("curves", "measures", "exposure", "scores")}
