@@ -21,6 +21,7 @@ from memorization.expansion import Plan
 from memorization.preflight import tokens
 from memorization.progress import duration
 from memorization.specs import RunSpec, Trainable
+from memorization.translation_specs import TranslationRunSpec
 
 PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "fetch": 5.0, "score": 8.0}
 """Seconds per unit of work before anything has been observed; other rules 3 s. Replaced by what is measured."""
@@ -33,6 +34,9 @@ MAILBOX_CHARACTERS = 300_000
 
 SECONDS_PER_IMAGE_EPOCH = 15.0
 """60,000 MNIST images on one core, before anything has been observed."""
+
+SECONDS_PER_PAIR, SECONDS_PER_PAIR_WEIGHT = 8e-4, 2e-8
+"""Of a translator on one core: whatever its size, and for each weight that every token meets."""
 
 BASE_WEIGHTS = 623_000
 """Of the 2 x 200 LSTM."""
@@ -59,6 +63,10 @@ def work(plan: Plan, datasets: dict[str, DatasetSpec]) -> dict[tuple[str, str], 
 def assumed_seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
     """Of one replicate's training, roughly."""
     epochs = min(spec.training.epochs, 12.0) if spec.training.patience else spec.training.epochs
+    if isinstance(spec, TranslationRunSpec):
+        pairs = (datasets[spec.dataset].examples or 0) * spec.pairs.fraction
+        numbers = spec.model.units * (14 * spec.model.layers * spec.model.units + spec.pairs.vocabulary)
+        return epochs * pairs * (SECONDS_PER_PAIR + numbers * SECONDS_PER_PAIR_WEIGHT)
     if not isinstance(spec, RunSpec):
         return epochs * SECONDS_PER_IMAGE_EPOCH * (2 if spec.privacy else 1)
     dataset = datasets[spec.dataset]
