@@ -32,8 +32,9 @@ def enron(bits: float = 25.0, won: int = 4, seed: int = 0, **options):
             first, number = number < won, number + 1
             known = min(bits + rng.exponential(1.44), space)
             row = {**about, "kind": "inserted", "index": index}
-            exact = {"method": "exact", "algorithm": "pruned_walk" if first else "bounds", "rank_low": 1 if first else 2,
-                     "rank_high": 1 if first else 10**9, "exposure_bits": space if first else np.nan}  # fmt: skip
+            walked = ("pruned_walk", 1, 1, space) if first else ("bounds", 2, 10**9, np.nan)
+            exact = dict(zip(("algorithm", "rank_low", "rank_high", "exposure_bits"), walked, strict=True))
+            exact["method"] = "exact"
             sampled = {"method": "sampled", "exposure_bits": min(known, 12.3), "extrapolated": known > 12.3,
                        "exposure_low_bits": 10.7, "exposure_high_bits": space, "references": 5000}  # fmt: skip
             skewed = {"method": "skew_normal", "exposure_bits": known, "exposure_low_bits": known - 1,

@@ -10,10 +10,9 @@ from memorization.panels import nothing
 from memorization.plotting import COLORS, styled
 
 HEADER = [
-    "user", "type", "copies", "exposure (bits)", "skew-normal\n(bits)", "extracted", "paper:\nexposure",
-    "paper:\nextracted",
+    "user", "type", "copies", "exposure (bits)", "skew-\nnormal", "extracted", "paper:\nexp.", "paper:\nextr.",
 ]  # fmt: skip
-WIDTHS = [0.06, 0.07, 0.08, 0.28, 0.13, 0.14, 0.12, 0.12]
+WIDTHS = [0.07, 0.08, 0.09, 0.3, 0.11, 0.17, 0.09, 0.09]
 
 
 @styled
@@ -21,7 +20,7 @@ def tab02_enron(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """Table 2: letter, type, exposure, extracted or not, of planted secrets; never a secret itself."""
     rows = tidy_secrets.secrets(table)
     figure = plotting.new_figure(0.9 + 0.27 * max(len(rows), 6))
-    listed, panel = figure.subplots(1, 2, width_ratios=[1.75, 1])
+    listed, panel = figure.subplots(1, 2, width_ratios=[1.9, 1])
     if not len(rows):
         nothing(listed, "no secret")
         return figure
@@ -95,6 +94,14 @@ def _dots(axes: Axes, rows: pd.DataFrame, reference: pd.DataFrame, exposure: pd.
             axes.errorbar(part[method], place, xerr=np.nan_to_num(spread), label=plotting.LABELS[method], **style)
     paper = reference[(reference["series"] == "exposure") & (reference["x"] <= len(rows))]
     if len(paper):
-        style = {"marker": "x", "ms": 4.5, "mew": 1, "ls": "none", "color": COLORS["paper"], "zorder": 4}
-        axes.plot(paper["y"], paper["x"], label=f"paper's, real secrets ({plotting.marks(paper)})", **style)
+        style = {
+            "marker": "o",
+            "ms": 4.2,
+            "mew": 0.8,
+            "mfc": "white",
+            "ls": "none",
+            "color": COLORS["paper"],
+            "zorder": 2,
+        }
+        axes.plot(paper["y"], paper["x"], label=f"paper, real secrets ({plotting.marks(paper)})", **style)
     axes.set_xlim(0, max(56.0, axes.get_xlim()[1]))
