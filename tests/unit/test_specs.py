@@ -38,7 +38,7 @@ def test_run_id_depends_on_content_not_on_spelling():
             {"training": {"batchsize": 3}},
             r"unknown key 'training.batchsize'; allowed here: optimizer, learning_rate, batch_",
         ),
-        ({"training": {"optimizer": "rmspop"}}, r"training.optimizer: 'rmspop'.*'rmsprop', 'adam' or 'sgd'"),
+        ({"training": {"optimizer": "rmspop"}}, r"training.optimizer: 'rmspop'.*'rmsprop', 'adam', 'sgd',"),
         ({"training": {"shuffle": "no"}}, r"training.shuffle: 'no'"),
         ({"corpus": {"fraction": 0.0}}, r"corpus.fraction: 0.0.*greater than 0"),
         ({"canary": {"format": "Hello {q}"}}, r"canary: .*unknown: \['q'\]"),
@@ -90,6 +90,16 @@ def test_grid_is_a_product_and_runs_are_shared(monkeypatch):
     assert [c.varied for c in figure.cells] == [{"seed": s, "training.dropout": d} for s in (0, 1) for d in (0.0, 0.5)]
     assert len(plan.runs) == 4
     assert plan.backends == ["torch"]
+
+
+def test_a_cell_may_ask_for_no_attack_and_no_score(monkeypatch):
+    figure = {"attack": {}, "score": {}, "cells": [{"attack.quantize": "int8"}, {"attack": None, "score": None}]}
+    plan = expanded(monkeypatch, figure)
+    asked, spared = plan.figures["p", "fig"].cells
+    assert asked.run == spared.run
+    assert (asked.attack.quantize, asked.score is None) == ("int8", False)
+    assert (spared.attack, spared.score, spared.varied) == (None, None, {})
+    assert (len(plan.runs), len(plan.attacks), len(plan.scores)) == (1, 1, 1)
 
 
 def test_a_figure_without_models_needs_no_back_end(monkeypatch):
