@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from conftest import borrow, run, snakemake
+from memorization import leaks, redaction
 from memorization.expansion import known_papers, load_paper
 
 FIGURES = [(paper, key) for paper in known_papers() for key in load_paper(paper).figures]
@@ -59,6 +60,15 @@ def test_report_is_one_page_that_holds_every_figure(workplace, offline_run):
     page = (workplace / "report.html").read_text()
     assert all(f"{figure}.png" in page for _, figure in FIGURES)
     assert "claims.html" in page
+
+
+def test_no_output_shows_a_number_of_the_shape_of_a_secret(workplace, offline_run):
+    """Tables, records, curves, logs, figures and report; models of mail were trained, with a canary each."""
+    results = workplace / "results" / "smoke"
+    records = [json.loads(path.read_text()) for path in results.glob("runs/*/*/run.json")]
+    assert any(r["data"]["dataset"] in redaction.mail_datasets() and r["canaries"] for r in records)
+    for output in (results, workplace / "paper_figures" / "smoke", workplace / "report.html"):
+        assert leaks.findings(output) == []
 
 
 def test_a_second_run_does_nothing(workplace, offline_run):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import zlib
+from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
@@ -86,6 +87,8 @@ def test_a_runs_own_canary_is_no_leak(run):
         ("tables/t.csv", f"dataset,label\nptb,{SECURITY}\n"),
         ("tables/t.csv", "fill\n4539148803436467\n"),
         ("report.html", f"<p>{SECURITY}</p>"),
+        ("report.html", f'<script id="results">{{"caption": "{SECURITY}"}}</script>'),
+        ("report.html", f'<a href="data:text/html;charset=utf8;base64,{b64encode(CARD.encode()).decode()}">'),
         ("about.json", json.dumps({"a": [{"b": SECURITY}]})),
         ("about.json", json.dumps({"a": 4539148803436467})),
         ("runs/torch/0123456789ab/attacks/x/extraction.csv", "fill,best_fill\n111223333,078051120\n"),
@@ -103,6 +106,12 @@ def test_a_planted_leak_is_found_and_not_repeated(run, name, content):
 
 def test_fills_of_public_text_may_stand_in_tables(tmp_path):
     (tmp_path / "t.csv").write_text("dataset,fill\nptb,4539148803436467\n")
+    assert leaks.findings(tmp_path) == []
+
+
+def test_a_reports_libraries_and_images_may_have_any_number(tmp_path):
+    image = "data:image/png;base64,4539148803436467"
+    (tmp_path / "report.html").write_text(f"<script>x = 9007199254740991;\n</script>\n<img src='{image}'>")
     assert leaks.findings(tmp_path) == []
 
 

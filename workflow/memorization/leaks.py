@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import zlib
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,9 @@ GROUPS = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]+(?:[ -][0-9]+)*(?![0-9]|\.[0-9
 """Groups of digits with single spaces or dashes between them; no fraction and nothing with one."""
 HEXADECIMAL = re.compile(r"\b(?=[0-9a-f]*[a-f])(?:[0-9a-f]{12}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{1000,})\b")
 """Ids, checksums, and images in tables."""
-EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=]+")
+EMBEDDED = re.compile(r"data:([a-z]+)/[^,\"]*base64,([A-Za-z0-9+/=]+)")
+LIBRARY = re.compile(r"<script>.*?</script>", re.DOTALL)
+"""A report's libraries, which have numbers of their own; what it shows is in its markup and in scripts with an id."""
 BINARY = {".npz", ".png", ".gz", ".xz", ".zip", ".parquet", ".lock"}
 INPUTS = {"data", "downloads", ".snakemake", ".venv"}
 """Folders of what is read, not written."""
@@ -104,10 +107,14 @@ def _texts(path: Path, dataset: str | None) -> Iterator[tuple[str, str]]:
 
 def _lines(text: str, suffix: str) -> Iterator[tuple[str, str]]:
     if suffix == ".html":
-        # Scripts of libraries have numbers of their own; what a report shows is in its markup and its data.
-        text = EMBEDDED.sub(" ", text)
+        text = EMBEDDED.sub(_embedded, LIBRARY.sub(lambda found: "\n" * found[0].count("\n"), text))
     for number, line in enumerate(text.splitlines(), start=1):
         yield f"{number}", line
+
+
+def _embedded(found: re.Match) -> str:
+    """A page within the page, as text on one line; nothing of an image."""
+    return " ".join(b64decode(found[2]).decode("utf-8", errors="replace").split()) if found[1] == "text" else " "
 
 
 @cache
