@@ -46,6 +46,10 @@ def test_exposure_of_a_format_is_the_best_that_was_measured():
     frame = tidy_canaries.format_exposures(table)
     assert set(frame["method"]) == {"sampled"}
     assert (frame["bound"] == (frame["bits"] >= 11)).all()
+    table.loc[table["method"] == "importance", "exposure_low_bits"] = 12.5
+    beyond = tidy_canaries.format_exposures(table).query("bound")
+    assert len(beyond)
+    assert (beyond["bits"] == 12.5).all()
 
 
 def test_dashes():

@@ -46,16 +46,23 @@ def kind_of(text: str) -> str:
 def best_exposures(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """One row per `keys` of rows about an inserted canary: bits, method, bound.
 
-    The exact exposure where the walk was finished, else the importance-sampled one, else the sampled one; then `bound`
-    says that the canary beats every reference, so that bits is only a lower bound.
+    The exact exposure where the walk was finished, else the importance-sampled one, else the sampled one. Where the
+    canary beats every reference, and too few likelier fills were drawn for an estimate, `bound` says that bits is only
+    a lower bound: the better of log2 of the sample and the importance estimate's lower limit.
     """
     keys = list(keys)
-    found = []
-    for method in ("exact", "importance", "sampled"):
-        part = tidy.points(rows, method)
-        part = part.assign(bits=part["exposure_bits"], bound=(method == "sampled") & part["extrapolated"])
-        found.append(part[[*keys, "bits", "method", "bound"]])
-    return pd.concat(found, ignore_index=True).drop_duplicates(keys)  # the first, which is the best
+    sampled, drawn = rows[rows["method"] == "sampled"], rows[rows["method"] == "importance"]
+    guesses = [
+        tidy.points(rows, "exact").assign(bound=False),
+        tidy.points(rows, "importance").assign(bound=False),
+        sampled[~sampled["extrapolated"]].assign(bound=False),
+        pd.concat([sampled, drawn.assign(exposure_bits=drawn["exposure_low_bits"])])
+        .sort_values("exposure_bits", ascending=False)
+        .assign(bound=True),
+    ]
+    found = pd.concat(guesses).rename(columns={"exposure_bits": "bits"}).dropna(subset=["bits"])
+    # Of each canary the first, which is the best.
+    return found[[*keys, "bits", "method", "bound"]].drop_duplicates(keys, ignore_index=True)
 
 
 def format_exposures(table: pd.DataFrame) -> pd.DataFrame:
