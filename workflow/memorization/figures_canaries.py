@@ -54,7 +54,7 @@ def _paper(reference: pd.DataFrame, name: str, epoch: float) -> float:
 
 def _format_table(axes: Axes, frame: pd.DataFrame, reference: pd.DataFrame, epochs: list[float]) -> None:
     at = sorted({5.0, 10.0, *epochs})
-    header = ["format"] + [f"{who}, epoch {e:g}" for e in at for who in ("paper", "ours")] + ["exact in"]
+    header = ["format"] + [f"{who}\nepoch {e:g}" for e in at for who in ("paper", "ours")] + ["exact\nin"]
     cells = []
     for name in FORMATS:
         own = frame[frame["format"] == name]
