@@ -88,7 +88,7 @@ def fig04_utility(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     models = tidy_words.models(table)
     found = tidy_words.settings(models)
     left.set_title(f"(a) {len(found)} settings, {plotting.models(len(models))}")
-    right.set_title("(b) What drives utility and exposure")
+    right.set_title("(b) What drives either")
     if not len(found):
         panels.nothing(left, "no measured model")
         panels.nothing(right, "no measured model")
@@ -134,7 +134,7 @@ def _drivers(axes: Axes, table: pd.DataFrame, models: pd.DataFrame) -> None:
             axes.plot(rho, place + shift, "o", ms=4, color=color, label=name)
     axes.axvline(0, color="#444444", lw=0.7)
     axes.set_yticks(range(len(rows)), [NAMES[key] for key in rows[::-1]])
-    axes.set(xlim=(-1, 1), xlabel="Spearman's correlation over settings, 95 %")
+    axes.set(xlim=(-1, 1), xlabel="Spearman's ρ over settings, 95 %")
     return None
 
 

@@ -159,7 +159,7 @@ def exposure_rises_with_insertions(table: pd.DataFrame, reference: pd.DataFrame,
     if not tests:
         return undecided("no model")
     worst = max(tests, key=lambda test: test.p_value)
-    falls = any(test.p_value > 0.95 for test in tests)
+    falls = any(test.p_value > 1 - 0.05 / len(tests) for test in tests)
     summary = f"mean bits by insertions, {'; '.join(told)}"
     verdict = decide(worst.p_value < 0.05, falls, fewest, seeds)
     return Outcome(verdict, statistic=worst.statistic, p_value=worst.p_value, n=len(models), summary=summary)
