@@ -64,6 +64,29 @@ def test_an_exact_row_only_where_the_whole_space_fits_the_budget():
     assert (exact["rank"], exact["cost_bits"], exact["prefix_cost_bits"]) == (4, 3.0, 0.0)
 
 
+def test_where_enumeration_is_too_dear_the_rank_is_estimated_by_splitting():
+    """Of 10^4 fills, whose costs rise with their digits and a little noise."""
+    fmt = PairFormat.parse("my pin {d}{d}{d}{d}", "pin {d}{d}{d}{d}")
+    every = fmt.source.enumerate()
+    costs = every.sum(axis=1) + np.random.default_rng(6).normal(40, 0.2, len(every))
+
+    def score(fills):
+        return costs[fills @ np.array([1000, 100, 10, 1])]
+
+    for rank in (1, 300):
+        fill, rng = every[np.argsort(costs)[rank - 1]], np.random.default_rng(rank)
+        drawn = [fmt.source.sample(rng, n, exclude=fill) for n in (5, 100)]
+        rows = measure(score, fmt, fill, *drawn, tokens=5, exact_steps=49_999, rng=rng).rows
+        one = rows[rows["method"] == "importance"].iloc[0]
+        assert "exact" not in set(rows["method"])
+        assert not one["extrapolated"]
+        assert one["exposure_bits"] == pytest.approx(log2(10**4) - log2(rank), abs=2)
+        assert one["exposure_low_bits"] <= one["exposure_bits"] <= one["exposure_high_bits"] <= log2(10**4)
+        assert one["model_steps"] == 5 * one["references"] <= 49_999
+        none = measure(score, fmt, fill, *drawn, tokens=5, exact_steps=0, rng=rng).rows
+        assert set(none["method"]) == {"sampled", "skew_normal"}
+
+
 def test_a_cheap_canary_is_exposed_and_its_controls_are_not():
     costs = np.random.default_rng(2).normal(60, 4, 1000)
     costs[123] = 20.0

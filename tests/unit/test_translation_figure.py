@@ -3,6 +3,7 @@
 import importlib.util
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic_tables as synthetic
 from papers_paths import PAPERS
@@ -76,6 +77,17 @@ def test_a_likelier_fill_that_was_seen_outweighs_the_extrapolation():
     outcome = judge("pair_memorised", beaten, **MEMORISED)
     assert outcome.verdict_supported is False
     assert "1 of 5 with a likelier fill" in outcome.summary
+
+
+@pytest.mark.parametrize(("rank_low", "expected"), [(1.0, True), (40.0, False)])
+def test_importance_splitting_may_show_likelier_fills(rank_low, expected):
+    frame = table()
+    split = frame[(frame["method"] == "sampled") & (frame["kind"] == "inserted")].assign(
+        method="importance", extrapolated=False, rank=2 * rank_low, rank_low=rank_low, exposure_bits=25.0
+    )
+    both = pd.concat([frame, split], ignore_index=True)
+    assert judge("pair_memorised", both, **MEMORISED).verdict_supported is expected
+    assert "importance splitting" in words(PLOTS.fig06_translation(both, REFERENCE))
 
 
 def test_exposure_rises():

@@ -31,9 +31,10 @@ def _exposures(axes: Axes, exposure: pd.DataFrame, space_bits: float) -> None:
     if not len(exposure) or COUNT not in exposure:
         return panels.nothing(axes, "no exposures")
     inserted = exposure[exposure["kind"] == "inserted"].sort_values(COUNT)
-    for method in ("exact", "sampled", "skew_normal"):
+    for method in ("exact", "importance", "sampled", "skew_normal"):
         part = inserted[inserted["method"] == method]
-        plotting.band(axes, part, COUNT, "exposure_bits", COLORS[method], LABELS[method])
+        name = "importance splitting" if method == "importance" else LABELS[method]
+        plotting.band(axes, part, COUNT, "exposure_bits", COLORS[method], name)
     for method in ("sampled", "skew_normal"):
         plotting.flag_extrapolated(axes, inserted[inserted["method"] == method], COUNT, "exposure_bits")
     controls = exposure[(exposure["kind"] == "control") & (exposure["method"] == "sampled")]

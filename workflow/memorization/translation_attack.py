@@ -2,9 +2,9 @@
 
 Px(target | source) sums -log2 Pr(token) over the target's tokens, where source and target both carry the fill. The
 encoder reads the whole source before the first target token, so no two fills share any work: there is no tree to walk.
-Hence the exact rank only of small spaces, by scoring every fill; no importance sampling, whose samples come from the
-tree; and no search, so extraction.csv stays empty. What a search would mean is not clear either: to have the secret
-translated the attacker must write it into the source first.
+Hence the exact rank only of small spaces, by scoring every fill; of large ones an estimate by importance splitting
+(splitting.py) instead of samples drawn down the tree; and no search, so extraction.csv stays empty. What a search would
+mean is not clear either: to have the secret translated the attacker must write it into the source first.
 
 A model that has learnt to copy digits finds every pair cheap, inserted or not: fills that were not inserted, on both
 sides, are the null that the canary is compared with, so copying alone gives no exposure.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import log2
+from math import inf, log2, nan
 from typing import Protocol
 
 import numpy as np
@@ -25,8 +25,10 @@ from memorization.attack import TABLES, fit_rows, histogram_rows, table_of
 from memorization.data.pairs import Lexicons, PairFormat
 from memorization.errors import UserError
 from memorization.exposure import Measurement, Rows, fit_skew_normal, sampled, skew_normal
+from memorization.importance import Estimate, Plan
 from memorization.search.walk import MARGIN, TOLERANCE, Rank
 from memorization.specs import AttackSpec
+from memorization.splitting import split
 from memorization.streams import stream
 
 log = logging.getLogger(__name__)
@@ -113,7 +115,8 @@ def measure(
     """As `exposure.measure_in_detail` for one canary, from nothing but `score`: int[n, holes] fills -> float64[n] bits.
 
     fill int[holes] the canary, controls int[m, holes], references int[n, holes], tokens: model steps that scoring one
-    fill takes. Exact (where scoring all of R fits `exact_steps`), sampled, skew_normal; controls: sampled.
+    fill takes. Exact where scoring all of R fits `exact_steps`, else importance within them (0: neither), sampled,
+    skew_normal; controls: sampled.
     """
     space = Space(fmt.source.size)
     began = time.perf_counter()
@@ -123,6 +126,8 @@ def measure(
     table = Rows(fmt.source, space, len(references), tokens * len(costs), time.perf_counter() - began)
     if space.size * tokens <= exact_steps:
         table.exact("inserted", 0, fill, enumerated(score, fmt, fill, tokens), float(space.size * tokens))
+    elif exact_steps:
+        table.importance("inserted", fill, splitting_plan(score, fmt, cost, tokens, exact_steps, rng))
     table.estimate("inserted", 0, "sampled", fill, cost, sampled(cost, reference_costs, space.space_bits))
     began = time.perf_counter()
     fit = fit_skew_normal(reference_costs, bootstrap=bootstrap, rng=rng)
@@ -155,5 +160,30 @@ def enumerated(score: Callable[[np.ndarray], np.ndarray], fmt: PairFormat, fill:
         prefix_cost_bits=0.0,
         algorithm="enumeration",
         model_steps=tokens * len(every),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def splitting_plan(
+    score: Callable[[np.ndarray], np.ndarray],
+    fmt: PairFormat,
+    cost: float,
+    tokens: int,
+    exact_steps: int,
+    rng: np.random.Generator,
+) -> Plan:
+    """The rank of a canary of `cost` bits by importance splitting, as `exposure.Rows.importance` takes it: no samples
+    count as effective where not every run came down to the canary.
+    """
+    began = time.perf_counter()
+    found = split(score, [len(hole) for hole in fmt.source.holes], cost, rng, exact_steps // tokens)
+    return Plan(
+        pruned_steps=Estimate(nan, nan, nan, nan, nan),
+        full_steps=fmt.source.size * tokens,
+        rank=Estimate(found.rank, nan, found.low, found.high, inf if found.complete else 0.0),
+        cost_bits=cost,
+        space=fmt.source.size,
+        samples=found.scored,
+        model_steps=found.scored * tokens,
         seconds=time.perf_counter() - began,
     )

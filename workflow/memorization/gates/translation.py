@@ -19,7 +19,7 @@ def pair_memorised(
     The estimate is an extrapolation. Where another fill is seen to be as likely as the canary, the exact exposure is
     below the ceiling, whatever the fit says: such models are counted, and the claim is then not supported.
     """
-    frame = by_insertions(table)
+    frame = _judged(table)
     found = []
     for count in insertions:
         level = frame[frame["insertions"] == count].dropna(subset=["skew_normal"])
@@ -27,7 +27,7 @@ def pair_memorised(
         if not len(values):
             return undecided(f"no model with {count:g} insertions")
         interval = statistics.t_interval(values, 1 - 0.05 / len(insertions))
-        beaten = int(((~level["bound"] & level["exact"].isna()) | (level["rank"] > 1)).sum())
+        beaten = int(level["beaten"].sum())
         verdict = within(interval, bits, np.inf, len(values), seeds)
         verdict = (False if len(values) >= seeds else None) if verdict and beaten else verdict
         found.append((verdict, interval, beaten, len(values), count))
@@ -41,6 +41,19 @@ def pair_memorised(
     best = max(found, key=lambda one: one[1].estimate)
     summary = f"skew-normal exposure, {told}; the ceiling is {bits:g}"
     return Outcome(supported, *best[1], n=best[3], summary=summary)
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    """`by_insertions`'s rows with `beaten`: another fill is as likely as the canary, by its exact rank; where there is
+    none, among the sampled fills, or by importance splitting whose interval excludes ranks 1 and 2.
+    """
+    exposure = tidy.rows(table, "exposure")
+    own = exposure[(exposure["kind"] == "inserted") & ~exposure["extrapolated"]]
+    sampled = own[own["method"] == "sampled"][tidy.MODEL].assign(hit=True)
+    split = own[own["method"] == "importance"][[*tidy.MODEL, "rank_low"]]
+    frame = by_insertions(table).merge(sampled, on=tidy.MODEL, how="left").merge(split, on=tidy.MODEL, how="left")
+    seen = frame["hit"].eq(True) | (frame["rank_low"] > 2)
+    return frame.assign(beaten=(frame["rank"] > 1).where(frame["exact"].notna(), seen))
 
 
 def absent_pair_is_null(table: pd.DataFrame, reference: pd.DataFrame, *, margin: float, seeds: int) -> Outcome:
