@@ -40,7 +40,7 @@ def architectures(replicates=10, seed=0, spread=2.0, shift=None, loss=None, drop
         if name not in drop:
             varied = {"model.architecture": name, "model.layers": layers, "model.units": units}
             varied |= {"model.embedding": embedding}
-            varied |= {"model.kernel": 9} if name == "cnn" else {}
+            varied |= {"model.kernel": {"cnn": 9, "wavenet": layers // 2 + 2}.get(name, 3)}
             nats = 1.17 if name in ("gru", "lstm") else 1.26
             cells.append((varied, (shift or {}).get(name, bits), (loss or {}).get(name, nats)))
     return _models(cells, replicates, seed, spread, "tab04_architectures", **options)

@@ -28,10 +28,10 @@ SHADES = ("#9ECAE1", "#56A0CE", "#0072B2", "#084A85", "#03254C")
 """Units from few to many."""
 
 HEADER = [
-    "architecture", "units", "parameters", "paper:\nloss, exposure", "test loss\n(nats/char)",
-    "estimated exposure,\nskew-normal (bits)", "exact or importance-\nsampled (bits)", "rank 1\nin",
+    "architecture", "units", "parame-\nters", "paper: loss,\nexposure", "test loss\n(nats/char)",
+    "skew-normal\nexposure (bits)", "exact or importance-\nsampled (bits)", "rank 1\nin",
 ]  # fmt: skip
-WIDTHS = [0.17, 0.06, 0.1, 0.13, 0.15, 0.18, 0.17, 0.08]
+WIDTHS = [0.21, 0.05, 0.085, 0.11, 0.155, 0.155, 0.16, 0.075]
 
 
 @styled
@@ -46,7 +46,7 @@ def tab04_architectures(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _forest(forest, frame, rows, reference)
     _utility(utility, frame, reference)
     mark = plotting.marks(reference[reference["series"] == "exposure"]) if len(reference) else "none"
-    listed.set_title(f"(a) Architectures of 620,000 parameters; the paper's values: {mark}; transformer: ours", pad=8)
+    listed.set_title(f"(a) Architectures of 620,000 parameters (paper's values: {mark})", pad=8)
     forest.set_title(f"(b) Exposure, {plotting.models(len(frame))}")
     utility.set_title("(c) Exposure and utility, means")
     plotting.legend_below(figure, (forest, utility), 4)
@@ -76,20 +76,19 @@ def _listed(axes: Axes, frame: pd.DataFrame, rows: list[str], reference: pd.Data
     if not rows:
         return nothing(axes, "no model")
     options = table.dropna(subset=["run"]).drop_duplicates("run").set_index("run")
-    cells, ours = [], set()
-    for i, label in enumerate(rows):
+    cells = []
+    for label in rows:
         group = frame[frame["label"] == label]
         spec = _spec(options.loc[group["run"].iloc[0]])
         paper = [plotting.value(reference, series, label)[0] for series in ("test loss", "exposure")]
-        ours |= {(i, 0)} if np.isnan(paper[1]) else set()
         exact = ("≥ " if group["bound"].any() else "") + _spread(group["bits"])
         first = f"{int((group['rank'] == 1).sum())} of {len(group)}"
         cells.append([
-            label, str(spec.units), f"{parameter_count(spec, SYMBOLS):,}",
+            label + " (ours)" * bool(np.isnan(paper[1])), str(spec.units), f"{parameter_count(spec, SYMBOLS):,}",
             "–" if np.isnan(paper[1]) else f"{paper[0]:.2f}, {paper[1]:.0f}",
             _spread(group["test_loss"], 2), _spread(group["skew_normal"]), exact, first,
         ])  # fmt: skip
-    plotting.rendered_table(axes, cells, HEADER, WIDTHS, size=6.6)
+    plotting.rendered_table(axes, cells, HEADER, WIDTHS, size=6)
     return None
 
 
