@@ -6,10 +6,12 @@ import pytest
 
 from memorization import contracts
 from memorization import weights as weight_files
-from memorization.backends import training
+from memorization.backends import require_able, training
+from memorization.configuration import load_config
 from memorization.data.corpora import PlantedCanary, TrainingCorpus, windows
 from memorization.data.images import ImageData
 from memorization.errors import UserError
+from memorization.expansion import dataset_names, expand, shrink
 from memorization.privacy_file import Mechanism
 from memorization.sampling import poisson_batches
 from memorization.specs import ImageRunSpec, RunSpec
@@ -101,6 +103,21 @@ def test_a_gru_learns(tmp_path, embedding):
     assert weights["gru.weight_hh_l1"].shape == (1, 27, 9)
     assert not weights["gru.bias_hh_l1"].any()
     assert curves["train_loss_nats"][8] < 0.8 * curves["train_loss_nats"][1]
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+def test_cells_of_table_4_run_here(tmp_path, architecture):
+    """The cells that figures.yaml trains with torch, on a small text and with few units."""
+    plan = expand(load_config({"scale": "reduced", "figures": ["tab04_architectures"]}), dataset_names())
+    cells = plan.figures["secret_sharer", "tab04_architectures"].cells
+    specs = {cell.run.model.layers: cell.run for cell in cells if cell.run.model.architecture == architecture}
+    assert sorted(specs) == [1, 2]
+    caps = {"model.units": 9, "model.embedding": 5, "training.sequence_length": LENGTH, "training.batch_size": 8}
+    for layers, spec in specs.items():
+        require_able("tf", spec, "figures.yaml")
+        small = shrink(spec, caps | {"training.epochs": 1, "replicates": 1}, "test")
+        _, curves = train(small, tmp_path / str(layers))
+        assert curves["test_loss_nats"].iloc[-1] < curves["test_loss_nats"].iloc[0]
 
 
 @pytest.mark.parametrize("privacy", [None, PRIVATE])

@@ -14,7 +14,7 @@ COLUMNS = ("seed", "bits", "bound", "skew_normal", "rank", "space_bits", "test_l
 def models(table: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     """One row per model: `tidy.known_ranks`'s columns, seed, the varied `keys`, test_loss (nats) and epoch of the kept
     weights, and bits, bound: exact exposure where the walk was finished, else importance-sampled, else a lower
-    bound from the walk.
+    bound from the walk (NaN where none of them says anything).
     """
     exposure, curves = tidy.rows(table, "exposure"), tidy.rows(table, "curves")
     if not len(exposure):
@@ -25,7 +25,7 @@ def models(table: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     kept = curves.loc[curves["kept"], [*tidy.MODEL, "test_loss_nats", "epoch"]]
     frame = frame.merge(kept.rename(columns={"test_loss_nats": "test_loss"}), on=tidy.MODEL, how="left")
     bits = frame["exact"].combine_first(frame["importance"])
-    return frame.assign(bits=bits.combine_first(frame["exact_low"]), bound=bits.isna())
+    return frame.assign(bits=bits.combine_first(frame["exact_low"]), bound=bits.isna() & frame["exact_low"].notna())
 
 
 def by_architecture(table: pd.DataFrame) -> pd.DataFrame:
