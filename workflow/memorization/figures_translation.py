@@ -35,12 +35,18 @@ def _exposures(axes: Axes, exposure: pd.DataFrame, space_bits: float) -> None:
         part = inserted[inserted["method"] == method]
         name = "importance splitting" if method == "importance" else LABELS[method]
         plotting.band(axes, part, COUNT, "exposure_bits", COLORS[method], name)
+        _dots(axes, part, "exposure_bits", COLORS[method])
     for method in ("sampled", "skew_normal"):
         plotting.flag_extrapolated(axes, inserted[inserted["method"] == method], COUNT, "exposure_bits")
     controls = exposure[(exposure["kind"] == "control") & (exposure["method"] == "sampled")]
     plotting.null_band(axes, controls)
     plotting.ceiling(axes, space_bits)
     return None
+
+
+def _dots(axes: Axes, frame: pd.DataFrame, y: str, color: str) -> None:
+    """Single models: each has one point, at its own number of insertions."""
+    axes.plot(frame[COUNT], frame[y], ".", color=color, ms=3.5, alpha=0.6, zorder=3)
 
 
 def costs(axes: Axes, exposure: pd.DataFrame) -> None:
@@ -61,6 +67,7 @@ def costs(axes: Axes, exposure: pd.DataFrame) -> None:
         axes.plot(limits.index, limits[0.5], color=COLORS["control"], label=label)
     inserted = sampled[sampled["kind"] == "inserted"]
     plotting.band(axes, inserted, COUNT, "cost_bits", COLORS["canary"], "the pair itself")
+    _dots(axes, inserted, "cost_bits", COLORS["canary"])
     digits = exposure["space_bits"].max()
     if np.isfinite(digits):
         axes.axhline(digits, color=COLORS["muted"], lw=0.8, ls=(0, (4, 3)), label=f"guessed digits, {digits:.1f} bits")
