@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from memorization import expansion, monitor, preflight
 from memorization.backends.controls import MarkovModel, OracleModel
 from memorization.canaries import CanaryFormat
+from memorization.configuration import ROOT
 from memorization.data.corpora import build_corpora, build_corpus, canary_windows, windows
 from memorization.data.planting import plant_lines, plant_windows
-from memorization.data.registry import DatasetSpec
+from memorization.data.registry import DatasetSpec, registry
 from memorization.errors import UserError
 from memorization.exposure import measure
 from memorization.search import exact_rank, shortest_path
@@ -188,3 +190,23 @@ def test_eight_memorised_words_rank_first_and_are_found(random_model):
     other = fill.copy()
     other[-1] = (other[-1] + 1) % 2000  # after seven known words a likely place for any last one
     assert exact_rank(model, tokens, other, max_steps=20_000).rank > 1
+
+
+def test_sizes_are_counted_in_words():
+    datasets = registry(ROOT / "config" / "datasets.yaml")
+    ptb, own = datasets["ptb"], spec(corpus={"fraction": 0.5})
+    assert preflight.expected_examples(own, ptb) == 929_589 // 2 // 20
+    assert preflight.expected_examples(RunSpec(training=own.training), ptb) == 5_101_618 // 20
+    small, large = (monitor.assumed_seconds(spec(corpus={"vocabulary": v}), datasets) for v in (1_000, 100_000))
+    assert 0 < small < large
+    assert datasets["wikitext-103"].words == 103_227_021
+    assert {f.checksum for f in datasets["wikitext-103"].files.values()} == {None}
+
+
+def test_factors_scale_numbers_and_name_what_they_do_not_know():
+    cell = spec(training={"learning_rate": 3e-4, "batch_size": 10})
+    scaled = expansion._scaled(cell, {"training.learning_rate": 10.0, "training.batch_size": 0.04}, "here")
+    assert (scaled.training.learning_rate, scaled.training.batch_size) == (0.003, 1)
+    assert expansion._scaled(cell, {}, "here") is cell
+    with pytest.raises(UserError, match=r"here: scales: factors: unknown key 'training\.batch'"):
+        expansion._scaled(cell, {"training.batch": 0.5}, "here")
