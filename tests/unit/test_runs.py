@@ -53,3 +53,22 @@ def test_a_record_without_index_and_coin_still_opens(tmp_path):
     run = opened(tmp_path, [{"replicate": k, "fill": f"0{k}", "text": f"0{k}", "positions": [1]} for k in (0, 1)])
     assert [fill.tolist() for fill in run.fills()] == [[0, 0], [0, 1]]
     assert [(f.tolist(), i.tolist()) for f, i in run.planted()] == [([[0, 0]], [True]), ([[0, 1]], [True])]
+
+
+def test_every_canary_is_read_back_in_its_own_format(tmp_path):
+    text = VOCABULARY.encode("\n12\n")
+    corpora = []
+    for k in (0, 1):
+        own = tuple(
+            PlantedCanary(np.array([1, i]), f"1{i}", np.array([1]), format=f"{context} {{d}}{{d}}")
+            for i, context in enumerate("ab" if k else "cd")
+        )
+        corpora.append(TrainingCorpus(VOCABULARY, text, text, text, own[0], own))
+    run = opened(tmp_path, _text_record(SPEC, corpora)["canaries"])
+    assert [[f.text[0] for f in run.formats(k)] for k in (0, 1)] == [["c", "d"], ["a", "b"]]
+    assert run.formats(1)[1].render(run.planted()[1][0][1]) == "b 11"
+
+
+def test_a_record_without_formats_has_that_of_the_specification(tmp_path):
+    run = opened(tmp_path, [{"replicate": k, "fill": f"0{k}", "text": f"0{k}", "positions": [1]} for k in (0, 1)])
+    assert [f.text for k in (0, 1) for f in run.formats(k)] == ["{d}{d}", "{d}{d}"]
