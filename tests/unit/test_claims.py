@@ -80,6 +80,11 @@ def test_no_claim_of_the_paper_rests_on_an_unverified_value_silently():
         "dp_costs_utility",
         "enron_secrets_extracted",
         "enron_secrets_memorised",
+        "strategies_differ",
+        "a_extractable_at_nine",
+        "exposure_rises_with_insertions",
+        "surrogate_trend",
+        "five_insertions_reach_the_ceiling",
     }
 
 
