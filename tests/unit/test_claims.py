@@ -82,7 +82,7 @@ def test_no_claim_of_the_paper_rests_on_an_unverified_value_silently():
         "enron_secrets_memorised",
         "strategies_differ",
         "a_extractable_at_nine",
-        "exposure_rises_with_insertions",
+        "more_insertions_more_exposure",
         "surrogate_trend",
         "five_insertions_reach_the_ceiling",
     }
