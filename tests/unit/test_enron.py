@@ -9,6 +9,8 @@ from matplotlib.text import Text
 from papers_paths import PAPERS
 
 from memorization import claims, figures_enron, tidy, tidy_secrets
+from memorization.configuration import load_config
+from memorization.expansion import dataset_names, expand
 
 KEY = "tab02_enron"
 REFERENCE = tidy.read_reference(PAPERS / "secret_sharer" / "reference.csv", KEY)
@@ -71,6 +73,23 @@ def test_a_sample_that_is_likelier_outranks():
     assert not tidy_secrets.secrets(table)["outranked"].any()
     table.loc[sampled, "rank"] *= 2
     assert tidy_secrets.secrets(table)["outranked"].all()
+
+
+@pytest.mark.parametrize(
+    ("scale", "dataset", "fraction", "owners"),
+    [
+        ("smoke", "enron", 0.2, [1, 2]),
+        ("reduced", "enron", 0.06, [1, 2, 3, 4, 6, 7]),
+        ("paper", "enron_cmu", 1.0, None),
+    ],
+)
+def test_small_data_are_spared_the_scales_cap_on_their_share(scale, dataset, fraction, owners):
+    config = load_config({"scale": scale, "papers": ["secret_sharer"], "figures": [KEY]})
+    (figure,) = expand(config, dataset_names()).figures.values()
+    assert {c.run.dataset for c in figure.cells} == {dataset}
+    assert {c.run.corpus.fraction for c in figure.cells} == {fraction}
+    assert [c.run.corpus.mailbox for c in figure.cells] == (owners or [mailbox for mailbox, *_ in OWNERS])
+    assert all(c.attack.every for c in figure.cells)
 
 
 def test_the_papers_count_gets_no_verdict():

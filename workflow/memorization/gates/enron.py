@@ -32,9 +32,10 @@ def secrets_memorised(table: pd.DataFrame, reference: pd.DataFrame, *, owners: i
         return undecided("no sampled exposure in the table")
     test = statistics.exponential_null(frame["sampled"])
     mean = statistics.t_interval(frame["sampled"])
+    limit = int(frame["extrapolated_sampled"].eq(True).sum())
     summary = (
-        f"sampled exposure {shown(mean, 'bits')} over {len(frame)} secrets of {n} owners, 1.44 expected of numbers "
-        f"that were not planted; p = {test.p_value:.2g}"
+        f"sampled exposure {shown(mean, 'bits')} ({limit} at the sample's limit) over {len(frame)} secrets of {n} "
+        f"owners, 1.44 expected of numbers that were not planted; p = {test.p_value:.2g}"
     )
     verdict = decide(test.p_value < 0.05, False, n, owners)
     return Outcome(verdict, *mean, statistic=test.statistic, p_value=test.p_value, n=n, summary=summary)
