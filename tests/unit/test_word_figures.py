@@ -157,8 +157,16 @@ def test_strategies_of_unequal_utility_are_not_compared():
 
 @pytest.mark.parametrize(("method", "verdict"), [("exact", True), ("importance", False), ("bounds", None)])
 def test_extractable_at(method, verdict):
-    found = judge("extractable_at", insertions(10.0, method), insertions=9, seeds=6)
+    found = judge("extractable_at", insertions(10.0, method), insertions=9, apart=5, seeds=6)
     assert found.verdict_supported is verdict
+
+
+def test_the_strategy_is_the_one_that_five_insertions_tell_not_the_one_that_does_best_at_nine():
+    changed = insertions(10.0, "importance")
+    better = (changed["model.units"] == 20) & (changed["canary.insertions"] == 9) & (changed["method"] == "importance")
+    changed.loc[better, ["rank", "exposure_bits"]] = [1.0, SPACE]
+    found = judge("extractable_at", changed, insertions=9, apart=5, seeds=6)
+    assert (found.verdict_supported, found.n) == (False, 6)
 
 
 @pytest.mark.parametrize(("rise", "verdict"), [(6.0, True), (0.0, None), (-6.0, False)])

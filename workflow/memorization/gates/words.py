@@ -123,16 +123,17 @@ def strategies_differ(
     return Outcome(verdict, *interval, float(test.statistic), float(test.pvalue), len(more), summary)
 
 
-def extractable_at(table: pd.DataFrame, reference: pd.DataFrame, *, insertions: int, seeds: int) -> Outcome:
+def extractable_at(table: pd.DataFrame, reference: pd.DataFrame, *, insertions: int, apart: int, seeds: int) -> Outcome:
     """Fig 1: under A the canary's exact rank is 1 in most models with so many insertions (Clopper-Pearson).
 
-    Models without a finished walk count as "not first" where a likelier fill was seen, else not at all.
+    A and B are told apart by `apart` insertions, as in `strategies_differ`. Models without a finished walk count as
+    "not first" where a likelier fill was seen, else not at all.
     """
     models = tidy_words.models(table)
-    means = models[models["insertions"] == insertions].groupby("setting")["bits"].mean()
-    if not len(means):
-        return undecided(f"no model with {insertions} insertions")
-    own = models[(models["insertions"] == insertions) & (models["setting"] == means.idxmax())]
+    names = strategies(models, apart)
+    if names is None:
+        return undecided(f"needs two settings with {apart} insertions")
+    own = models[(models["insertions"] == insertions) & (models["setting"] == names[0])]
     known = own[own["first"] | own["beaten"]]
     if not len(known):
         return undecided(f"{len(own)} models with {insertions} insertions, no rank known")
