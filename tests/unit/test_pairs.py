@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memorization import backends
 from memorization.data import standin_pairs, standins
 from memorization.data.fetch import fetch
 from memorization.data.pairs import END, START, UNKNOWN, Lexicon, PairFormat, build_pairs, pair_format, tokenise
@@ -215,3 +216,15 @@ def test_both_data_sets_are_registered():
     assert iwslt["train.en"].checksum is None
     assert {s.checksum for s in iwslt["train.en"].sources} == {"gitblob:76ce2671526e0b05a9422020820e656b6e2a1472"}
     assert iwslt["tst2012.vi"].checksum.startswith("sha256:")
+
+
+def test_only_the_torch_back_end_trains_translators():
+    backends.require_able("torch", make_spec(), "here")
+    with pytest.raises(UserError, match="here: task: back end 'tf' has no 'translation'; those that have: torch"):
+        backends.require_able("tf", make_spec(), "here")
+
+
+def test_a_bidirectional_layer_counts_twice():
+    with pytest.raises(ValueError, match="layers must be even"):
+        make_spec(model={"layers": 3})
+    assert make_spec(model={"layers": 3, "architecture": "plain"}).model.layers == 3
