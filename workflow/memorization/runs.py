@@ -115,7 +115,9 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     directory.mkdir(parents=True, exist_ok=True)
     engine.train(spec, material, directory, device=device)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
-    record = _record(spec, backend, provenance) | _about(spec, material) | {"wall_s": round(time.perf_counter() - began, 3)}
+    record = (
+        _record(spec, backend, provenance) | _about(spec, material) | {"wall_s": round(time.perf_counter() - began, 3)}
+    )
     with atomic(directory / "run.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
 
