@@ -1,5 +1,7 @@
 """Figures on defences: what each leaves of the canary and what it costs (beyond), and the paper's text-only results."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,6 +18,7 @@ NAMES = {
     "privacy": lambda level: f"differential privacy, ε = {level}",
 }
 """Defence -> level -> label."""
+NINE_DIGITS = 9 * float(np.log2(10))
 UNDEFENDED, STOPPED, EIGHT_BITS = "no defence", "early stopping", "8-bit weights"
 
 
@@ -53,16 +56,23 @@ def defences(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     order = _order(rows)
     figure = plotting.new_figure(1.3 + 0.24 * max(len(order), 4))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
-    _forest(left, rows, order, "bits", COLORS["canary"])
+    ceilings = tidy_defences.ceilings(table)
+    _forest(left, rows, order, "bits", COLORS["canary"], ceilings)
     _forest(right, rows, order, "loss", COLORS["loss"])
     if len(rows):
         _null_span(left, tidy_defences.controls(table))
-        for kind, bits in tidy_defences.ceilings(table).items():
+        for kind, bits in ceilings.items():
             at = [y for y, (canary, _) in enumerate(order) if canary == kind]
             if at:
                 style = {"color": COLORS["exact"], "lw": 0.9, "ls": (0, (1, 1.5)), "zorder": 1}
                 label = "extractable: log$_2$|R|" if kind == "digits" else None
                 left.plot([bits, bits], [min(at) - 0.5, max(at) + 0.5], label=label, **style)
+    at, mark = plotting.value(reference, "early stopping", "exposure at the least loss")
+    if np.isfinite(at) and ("digits", STOPPED) in order:
+        y = order.index(("digits", STOPPED)) + 0.25
+        left.plot(
+            at, y, "v", color=COLORS["paper"], ms=4, label=f"paper, another text ({mark.replace(' (v1)', ', v1')})"
+        )
     left.set(xlabel="exposure at the end of training (bits)", xlim=(-0.5, None))
     right.set(xlabel="test loss (nats per character)")
     left.set_title("(a) What is left of the canary")
@@ -84,7 +94,14 @@ def _order(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return sorted(means.index, key=lambda key: (rank[key[0]], key[1] == UNDEFENDED, means[key]))
 
 
-def _forest(axes: Axes, rows: pd.DataFrame, order: list[tuple[str, str]], value: str, color: str) -> None:
+def _forest(
+    axes: Axes,
+    rows: pd.DataFrame,
+    order: list[tuple[str, str]],
+    value: str,
+    color: str,
+    most: dict[str, float] = MappingProxyType({}),
+) -> None:
     """Models as dots, mean and Student's 95 % interval from three models on, the undefended mean as a line."""
     if not rows[value].notna().any():
         return nothing(axes, "nothing was measured")
@@ -93,9 +110,10 @@ def _forest(axes: Axes, rows: pd.DataFrame, order: list[tuple[str, str]], value:
         if not len(group):
             continue
         first = y == len(order) - 1
-        axes.scatter(group[value], np.full(len(group), y), s=9, color=color, alpha=0.5, linewidths=0, zorder=3,
+        axes.scatter(group[value], np.full(len(group), y - 0.22), s=10, color=color, alpha=0.6, linewidths=0, zorder=3,
                      label="single models" if first else None)  # fmt: skip
-        _interval(axes, group[value], y, color, horizontal=True, label="mean, 95 % from 3 models on" if first else None)
+        told = "mean, 95 % from 3 models on" if first else None
+        _interval(axes, group[value], y, color, most=most.get(canary, np.inf), horizontal=True, label=told)
         if value == "bits" and group["bound"].any():
             low = group[group["bound"]]
             axes.plot(low[value], np.full(len(low), y), ls="", marker="$\\rightarrow$", ms=6, color=color, zorder=5)
@@ -114,11 +132,19 @@ def _forest(axes: Axes, rows: pd.DataFrame, order: list[tuple[str, str]], value:
 
 
 def _interval(
-    axes: Axes, values: pd.Series, at: float, color: str, *, horizontal: bool = False, label: str | None = None
+    axes: Axes,
+    values: pd.Series,
+    at: float,
+    color: str,
+    *,
+    most: float = np.inf,
+    horizontal: bool = False,
+    label: str | None = None,
 ) -> None:
+    """Mean and Student's 95 % interval from three models on, cut at `most`, beyond which nothing can be measured."""
     mean, low, high = statistics.t_interval(values)
     style = {"fmt": "D", "ms": 3.6, "color": color, "mec": "white", "mew": 0.4, "elinewidth": 1.3, "zorder": 4}
-    error = [[mean - low], [high - mean]] if len(values) > 2 else None
+    error = [[mean - low], [max(min(high, most) - mean, 0)]] if len(values) > 2 else None
     place = {"x": mean, "y": at, "xerr": error} if horizontal else {"x": at, "y": mean, "yerr": error}
     axes.errorbar(**place, label=label, **style)
 
@@ -165,7 +191,8 @@ def _levels(axes: Axes, final: pd.DataFrame, defence: str) -> Axes | None:
         spread = np.full(len(group), x - 0.12)
         axes.scatter(spread, group["bits"], s=9, color=COLORS["canary"], alpha=0.5, linewidths=0,
                      label="exposure of single models" if first else None)  # fmt: skip
-        _interval(axes, group["bits"], x, COLORS["canary"], label="mean, 95 % from 3 models on" if first else None)
+        told = "mean, 95 % from 3 models on" if first else None
+        _interval(axes, group["bits"], x, COLORS["canary"], most=NINE_DIGITS, label=told)
         loss = "test loss, mean, 95 %" if first else None
         _interval(right, group["test_loss_nats"], x + 0.15, COLORS["loss"], label=loss)
     axes.set_xticks(range(len(names)), [f"{100 * v:.0f}" if defence == "dropout" else f"{v:g}" for v in names])
@@ -180,7 +207,8 @@ def _levels(axes: Axes, final: pd.DataFrame, defence: str) -> Axes | None:
 def _dropout_reference(axes: Axes, reference: pd.DataFrame) -> None:
     most, mark = plotting.value(reference, "X1 dropout", "no significant effect up to")
     if np.isfinite(most):
-        axes.plot([], [], " ", label=f"paper: no significant effect on exposure up to {most:g} % ({mark})")
+        told = f"paper: no significant effect up to {most:g} % ({mark})"
+        axes.text(0.5, 0.03, told, transform=axes.transAxes, fontsize=6.8, ha="center", va="bottom")
 
 
 def _eight_bits(axes: Axes, frame: pd.DataFrame, reference: pd.DataFrame) -> None:
@@ -191,7 +219,7 @@ def _eight_bits(axes: Axes, frame: pd.DataFrame, reference: pd.DataFrame) -> Non
     for pair in both:
         axes.plot([0, 1], pair, color=COLORS["canary"], lw=0.8, alpha=0.6, marker="o", ms=3)
     for x, name in enumerate(("bits_none", "bits_int8")):
-        _interval(axes, frame[name], x + (0.1 if x else -0.1), COLORS["canary"])
+        _interval(axes, frame[name], x + (0.1 if x else -0.1), COLORS["canary"], most=NINE_DIGITS)
     axes.set_xticks([0, 1], ["float32", "8-bit"])
     axes.set_xlim(-0.5, 1.5)
     first = frame[frame["rank_none"] == 1]
@@ -202,7 +230,7 @@ def _eight_bits(axes: Axes, frame: pd.DataFrame, reference: pd.DataFrame) -> Non
     after, _ = plotting.value(reference, "X3 quantisation", "test loss after")
     if np.isfinite(before):
         told.append(f"paper: {before:.2f} → {after:.2f} nats, still rank 1 ({mark})")
-    axes.text(0.5, 0.08, "\n".join(told), transform=axes.transAxes, fontsize=6.8, va="bottom", ha="center")
+    axes.text(0.5, 0.03, "\n".join(told), transform=axes.transAxes, fontsize=6.8, va="bottom", ha="center")
     return None
 
 
@@ -213,10 +241,11 @@ def _optimizers(axes: Axes, frame: pd.DataFrame) -> None:
     for x, name in enumerate(order):
         group = frame[frame["optimizer"] == name]
         axes.scatter(np.full(len(group), x - 0.12), group["bits"], s=9, color=COLORS["canary"], alpha=0.5, linewidths=0)
-        _interval(axes, group["bits"], x, COLORS["canary"])
+        _interval(axes, group["bits"], x, COLORS["canary"], most=NINE_DIGITS)
     loss = frame.groupby("optimizer")["validation_loss_nats"].mean()
     axes.set_xticks(range(len(order)), [f"{name}\n{loss[name]:.2f}" for name in order], fontsize=6.8)
     axes.set_xlim(-0.5, len(order) - 0.5)
-    axes.set_xlabel("optimiser, and its validation loss there (nats per character)")
-    axes.plot([], [], " ", label="paper: optimisers do not differ (unverified)")
+    axes.set_xlabel("optimiser, its validation loss there (nats per char.)")
+    told = "paper: no significant difference (unverified)"
+    axes.text(0.5, 0.03, told, transform=axes.transAxes, fontsize=6.8, ha="center", va="bottom")
     return None
