@@ -76,6 +76,8 @@ def defence_lowers(
     null = [level for level, group in left.groupby("level") if not _memorised(group["bits"])]
     summary = f"change (95 %) {listed} bits"
     summary += f"; not beyond the null law: {', '.join(null)}" * bool(null) + f"; {n} of {seeds} planned seeds"
+    plain = final[(final["defence"] == "none") & (final["canary"] == canary)]
+    summary += f"; test loss {plain['test_loss_nats'].mean():.3g} to {left['test_loss_nats'].mean():.3g} nats"
     interval, test = max(results.values(), key=lambda result: result[1].p_value)
     return Outcome(decide(all(lowered), raised, n, seeds), *interval, *test, n=n, summary=summary)
 
