@@ -85,6 +85,12 @@ def test_no_claim_of_the_paper_rests_on_an_unverified_value_silently():
         "more_insertions_more_exposure",
         "surrogate_trend",
         "five_insertions_reach_the_ceiling",
+        "quantisation_no_effect",
+        "exposure_rises_with_insertions",
+        "weight_decay_no_effect",
+        "optimizers_equal",
+        "short_of_extraction_at_16",
+        "dropout_no_effect",
     }
 
 

@@ -1,4 +1,4 @@
-"""What the papers' sizes would cost: the assumed work of the whole plan, corrected by what one cell of each figure took.
+"""What the papers' sizes would cost: the assumed work of the whole plan, corrected by what a trial cell took.
 
 `snakemake --config scale=trial` trains one cell of every figure at full size for a few batches; then
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from memorization import panels, plotting, tidy
 from memorization.plotting import COLORS, LABELS, styled
@@ -22,6 +23,8 @@ def fig06_translation(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     costs(right, exposure)
     left.set(title=f"(a) Exposure, {plotting.models(tidy.count_models(table))}", xlabel="insertions of the pair")
     left.set(ylabel="exposure (bits)", ylim=(0, None))
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_title("(b) Does the model just copy digits?")
     plotting.legend_below(figure, (left, right), 3)
     return figure

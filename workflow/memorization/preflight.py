@@ -40,14 +40,14 @@ def fraction(spec: Trainable) -> float:
 
 
 def tokens(spec: RunSpec, dataset: DatasetSpec) -> int | None:
-    """Tokens of the whole training file by the registry: characters (bytes) or words; None where it is silent."""
+    """Tokens of the whole training file by the registry: characters (bytes) or words; None where silent."""
     if spec.corpus.unit == "word":
         return dataset.words
     return dataset.files[dataset.roles.train].bytes if dataset.kind == "text" else None
 
 
 def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
-    """Training records by the registry: windows of a text (without canaries), images, pairs; None where it is silent."""
+    """Training records by the registry: windows of a text (without canaries), images, pairs; None where silent."""
     if isinstance(spec, RunSpec):
         size = tokens(spec, dataset)
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length

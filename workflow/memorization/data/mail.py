@@ -47,9 +47,7 @@ def mailbox(path: Path, number: int) -> dict[str, str]:
     """
     boxes = own_mail(path)
     if not boxes:
-        raise UserError(
-            f"{path}: holds no mail as maildir/<owner>/... or <owner>_<folder>_<number>.subject"
-        )
+        raise UserError(f"{path}: holds no mail as maildir/<owner>/... or <owner>_<folder>_<number>.subject")
     if number > len(boxes):
         raise UserError(f"corpus.mailbox {number}: {path} has only {len(boxes)} owners with mail of their own")
     parts: dict[str, list[str]] = {role: [] for role in ("train", "validation", "test")}

@@ -57,7 +57,7 @@ MAIL_LINES = 3
 
 
 def mail() -> dict[str, bytes]:
-    """Role of `MailRoles` -> tar archive in the CMU release's layout: `text_lines` as mail that invented owners sent."""
+    """Role of `MailRoles` -> tar archive in the CMU release's layout: `text_lines` as mail of invented owners."""
     lines = [line.strip() for line in text_lines()]
     owners = [f"owner-{n}" for n in range(1, OWNERS + 1) for _ in range(n + 8)]
     written = io.BytesIO()
@@ -92,7 +92,6 @@ def _idx(array: np.ndarray) -> bytes:
     """uint8 `array` in MNIST's file format (data/images.py), the same bytes every time."""
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
     return gzip.compress(header + array.tobytes(), mtime=0)
-
 
 
 def pairs() -> dict[str, bytes]:

@@ -38,7 +38,7 @@ class Recurrence(torch.autograd.Function):
         units = weight_hh.shape[-1]
         reset, update = gates[..., :units], gates[..., units:]
         before = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], dim=1)
-        # What turns dL/d(hidden) into gradients of the new and the update gate's pre-activations, and that of the new gate
+        # What turns dL/d(hidden) into gradients of the new and the update gate's pre-activations, and the new gate's
         # into the reset gate's: no recurrence in them, so for all steps at once.
         of_new = (1 - update) * (1 - new.square())
         of_update = (before - new) * update * (1 - update)
