@@ -1,8 +1,8 @@
 """Losses of single examples under every finished model: here, of lines of the corpus.
 
 A line is scored alone: a zero state reads one newline (canaries.CONTEXT), then the line's characters (or words), which
-are the ones that count; the newline at its end is not scored. The training's windows saw it in other contexts, so the mean
-of these losses is not quite the training loss.
+are the ones that count; the newline at its end is not scored. The training's windows saw it in other contexts, so the
+mean of these losses is not quite the training loss.
 """
 
 import logging
