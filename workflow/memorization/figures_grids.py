@@ -29,7 +29,7 @@ SHADES = ("#9ECAE1", "#56A0CE", "#0072B2", "#084A85", "#03254C")
 
 HEADER = [
     "architecture", "units", "parame-\nters", "paper: loss,\nexposure", "test loss\n(nats/char)",
-    "skew-normal\nexposure (bits)", "exact or importance-\nsampled (bits)", "rank 1\nin",
+    "skew-normal\nexposure (bits)", "exact or imp.-\nsampled (bits)", "rank 1\nin",
 ]  # fmt: skip
 WIDTHS = [0.21, 0.05, 0.085, 0.11, 0.155, 0.155, 0.16, 0.075]
 
@@ -82,7 +82,8 @@ def _listed(axes: Axes, frame: pd.DataFrame, rows: list[str], reference: pd.Data
         spec = _spec(options.loc[group["run"].iloc[0]])
         paper = [plotting.value(reference, series, label)[0] for series in ("test loss", "exposure")]
         exact = ("≥ " if group["bound"].any() else "") + _spread(group["bits"])
-        first = f"{int((group['rank'] == 1).sum())} of {len(group)}"
+        unknown = int((group["rank"].isna() & ~group["beaten"].eq(True)).sum())
+        first = f"{int((group['rank'] == 1).sum())} of {len(group)}" + f" ({unknown} ?)" * bool(unknown)
         cells.append([
             label + " (ours)" * bool(np.isnan(paper[1])), str(spec.units), f"{parameter_count(spec, SYMBOLS):,}",
             "–" if np.isnan(paper[1]) else f"{paper[0]:.2f}, {paper[1]:.0f}",

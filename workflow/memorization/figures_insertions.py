@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from memorization import plotting, tidy
 from memorization.gates.insertions import by_insertions
@@ -36,7 +37,7 @@ def _exposure(axes: Axes, frame: pd.DataFrame, controls: pd.DataFrame) -> None:
         summary = plotting.intervals(part, "insertions", method)
         error = [summary["mean"] - summary["low"], summary["high"] - summary["mean"]]
         style = {"color": COLORS[method], "marker": marker, "ms": 4, "lw": 1.2, "elinewidth": 1, "capsize": 2}
-        label = f"{LABELS[method]}, mean, 95 % from 3 models on"
+        label = f"{LABELS[method].split(',')[0]} (mean, 95 %)"
         if len(part):
             axes.errorbar(summary["insertions"], summary["mean"], yerr=error, label=label, zorder=3, **style)
             axes.scatter(part["insertions"] + 0.12, part[method], s=8, color=COLORS[method], alpha=0.5, linewidths=0)
@@ -59,4 +60,5 @@ def _extracted(axes: Axes, trials: pd.DataFrame, frame: pd.DataFrame) -> None:
             axes.bar(places, counts[name], bottom=below, color=color, width=0.6, label=name)
             below = below + counts[name].to_numpy()
     axes.set_xticks(places, [f"{level:g}" for level in counts.index])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return None
