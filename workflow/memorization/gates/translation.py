@@ -69,8 +69,9 @@ def absent_pair_is_null(table: pd.DataFrame, reference: pd.DataFrame, *, margin:
         mean = f", mean exposure {values.mean():.3g} bits" if len(values) else ""
         return undecided(f"{len(values)} seeds without an insertion, 3 needed{mean}", len(values))
     interval, test = statistics.equivalence_of_means(values, never, -margin, margin)
-    beyond = statistics.exponential_null(values).p_value < 0.05
-    verdict = False if beyond else equivalent(test.p_value, interval, margin)
+    null = statistics.exponential_null(values)
+    verdict = False if null.p_value < 0.05 else equivalent(test.p_value, interval, margin)
     summary = f"not inserted {values.mean():.3g} bits, control pairs {never.mean():.3g}; difference "
-    summary += f"{shown(interval, 'bits')} (90 %), {len(values)} of {seeds} planned seeds"
+    summary += f"{shown(interval, 'bits')} (90 %), null law p = {null.p_value:.2g}, "
+    summary += f"{len(values)} of {seeds} planned seeds"
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)
