@@ -3,8 +3,9 @@
 import pytest
 
 from memorization.configuration import load_config, validate
+from memorization.dotted import merge, shrink
 from memorization.errors import UserError
-from memorization.expansion import Plan, expand, merge, shrink
+from memorization.expansion import Plan, expand
 from memorization.figure_specs import FigureSpec
 from memorization.spec_base import canonical_json
 from memorization.specs import AttackSpec, RunSpec

@@ -10,8 +10,9 @@ from memorization.backends import require_able, training
 from memorization.configuration import load_config
 from memorization.data.corpora import PlantedCanary, TrainingCorpus, windows
 from memorization.data.images import ImageData
+from memorization.dotted import shrink
 from memorization.errors import UserError
-from memorization.expansion import dataset_names, expand, shrink
+from memorization.expansion import dataset_names, expand
 from memorization.privacy_file import Mechanism
 from memorization.sampling import poisson_batches
 from memorization.specs import ImageRunSpec, RunSpec

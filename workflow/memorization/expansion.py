@@ -14,6 +14,7 @@ from pydantic import Field
 
 from memorization import backends
 from memorization.configuration import ROOT, Config, load_scale, read_yaml, validate
+from memorization.dotted import get_dotted, has_key, merge, set_dotted, shrink
 from memorization.errors import UserError
 from memorization.figure_specs import FigureSpec, ScaleOverride, ScaleSpec
 from memorization.specs import TASKS, AttackSpec, ScoreSpec, Strict, Trainable
@@ -242,16 +243,6 @@ def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str
     return spec
 
 
-def has_key(model: Any, dotted: str) -> bool:
-    """Whether a specification of class `model` may hold dotted "a.b"."""
-    for part in dotted.split("."):
-        nested = [a for a in (model, *getattr(model, "__args__", ())) if isinstance(a, type) and issubclass(a, Strict)]
-        if not nested or part not in nested[0].model_fields:
-            return False
-        model = nested[0].model_fields[part].annotation
-    return True
-
-
 def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | None) -> list[dict[str, Any]]:
     """The figure's cells as dotted overrides, narrowed to a subset at this scale, of which `most` are kept."""
     if figure.cells and figure.grid:
@@ -264,45 +255,6 @@ def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | N
             raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {grid.get(key, [])}")
         grid[key] = values
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())][:most]
-
-
-def merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """`low` updated by `high`, nested mappings merged key by key."""
-    merged = copy.deepcopy(low)
-    for key, value in high.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
-    return merged
-
-
-def set_dotted(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """tree["a"]["b"] = value for dotted "a.b"."""
-    *path, last = dotted.split(".")
-    for part in path:
-        tree = tree.setdefault(part, {})
-    tree[last] = value
-
-
-def get_dotted(tree: dict[str, Any], dotted: str) -> Any:
-    """tree["a"]["b"] for dotted "a.b"."""
-    for part in dotted.split("."):
-        tree = tree[part]
-    return tree
-
-
-def shrink(spec: S, caps: dict[str, float | int], where: str) -> S:
-    """`spec` with every capped number no larger than its cap; unset (null) numbers stay unset."""
-    tree = spec.model_dump()
-    for dotted, cap in caps.items():
-        try:
-            value = get_dotted(tree, dotted)
-        except KeyError:
-            raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)") from None
-        except TypeError:  # inside a part that this specification leaves out (null)
-            continue
-        if value is not None and value > cap:
-            set_dotted(tree, dotted, type(value)(cap))
-    return validate(type(spec), tree, where)
 
 
 def dataset_names() -> set[str]:
