@@ -104,6 +104,14 @@ def test_a_planted_leak_is_found_and_not_repeated(run, name, content):
     assert not list(leaks.shapes(found, strict=True))
 
 
+def test_a_pairs_canary_has_no_text_but_a_source_and_a_target(tmp_path):
+    pair = {"fill": SECURITY.replace("-", ""), "source": f"my number is {SECURITY}", "target": SECURITY}
+    (tmp_path / "run.json").write_text(json.dumps({"data": {"dataset": "multi30k"}, "canaries": [pair]}))
+    assert leaks.findings(tmp_path) == []
+    (tmp_path / "log.txt").write_text(CARD)
+    assert len(leaks.findings(tmp_path)) == 1
+
+
 def test_fills_of_public_text_may_stand_in_tables(tmp_path):
     (tmp_path / "t.csv").write_text("dataset,fill\nptb,4539148803436467\n")
     assert leaks.findings(tmp_path) == []

@@ -244,11 +244,11 @@ def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str
 
 
 def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | None) -> list[dict[str, Any]]:
-    """The figure's cells as dotted overrides, narrowed to a subset at this scale, of which `most` are kept."""
+    """The figure's cells as dotted overrides, narrowed to a subset at this scale; without its own number of cells `most`."""
     if figure.cells and figure.grid:
         raise UserError(f"{where}: give either grid or cells, not both")
     if figure.cells:
-        return figure.cells[: narrowed.cells][:most]
+        return figure.cells[: narrowed.cells or most]
     grid = dict(figure.grid)
     for key, values in narrowed.grid.items():
         if not set(values) <= set(grid.get(key, [])):

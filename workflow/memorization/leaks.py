@@ -86,7 +86,8 @@ def _run_of(path: Path) -> tuple[frozenset[str], str | None]:
 @cache
 def _canaries(path: Path) -> tuple[frozenset[str], str | None]:
     record = json.loads(path.read_text())
-    own = (c[key] for c in record.get("canaries", ()) for key in ("fill", "text"))
+    # Of a line its fill and text, of a pair its fill, source and target.
+    own = (text for c in record.get("canaries", ()) for text in c.values() if isinstance(text, str))
     digits = frozenset(re.sub("[^0-9]", "", text) for text in own)
     return digits, record.get("data", {}).get("dataset")
 
