@@ -244,7 +244,7 @@ def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str
 
 
 def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | None) -> list[dict[str, Any]]:
-    """The figure's cells as dotted overrides, narrowed to a subset at this scale: its own number of cells, or `most`."""
+    """The figure's cells as dotted overrides, narrowed to a subset at this scale: its own number of them, or `most`."""
     if figure.cells and figure.grid:
         raise UserError(f"{where}: give either grid or cells, not both")
     if figure.cells:
