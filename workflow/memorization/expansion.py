@@ -190,7 +190,7 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
 
 
 def _part_of(dotted: str) -> tuple[str, str]:
-    """ "attack.references" -> ("attack", "references"); a key of the run itself belongs to part ""."""
+    """("attack", "references") of "attack.references"; a key of the run itself belongs to part ""."""
     head, _, rest = dotted.partition(".")
     return (head, rest) if head in PARTS else ("", dotted)
 

@@ -94,9 +94,9 @@ class Queue:
         return nodes.take(cheap) if cheap.any() else None
 
     def minimum(self) -> float:
-        """The cheapest queued cost, infinite if the queue is empty."""
+        """The cheapest cost that was queued and not popped, dropped nodes included; infinite if there is none."""
         near = [*([self._run] if self._run else []), *self._fresh]
-        return min((float(part.cost.min()) for part in near or self._far), default=self._dropped)
+        return min([self._dropped, *(float(part.cost.min()) for part in near or self._far)])
 
     def _near(self) -> int:
         return sum(len(p.cost) for p in self._fresh) + (len(self._run.cost) if self._run else 0)

@@ -13,8 +13,8 @@ from memorization.backends.torch.architectures.network import (
     Dropout,
     Parameters,
     Rows,
+    RowsModel,
     StatesNetwork,
-    SteppedModel,
     dense,
     rows_of,
     token_table,
@@ -77,7 +77,7 @@ class CnnNetwork(StatesNetwork):
         return (sums + bias[:, None]).relu().view(*ids.shape, -1)
 
 
-class CnnModel(SteppedModel):
+class CnnModel(RowsModel):
     """Stepping: a state holds the last kernel - 1 tokens [n, K - 1], and every other layer's inputs [n, K - 1, H]."""
 
     def _prepare(self) -> None:
@@ -132,7 +132,7 @@ def _gated(both: Tensor) -> Tensor:
     return torch.tanh(filtered) * torch.sigmoid(gate)
 
 
-class WaveNetModel(SteppedModel):
+class WaveNetModel(RowsModel):
     """Stepping: a state holds every layer's last (kernel - 1) 2^l inputs, [n, ., H]."""
 
     def _prepare(self) -> None:

@@ -4,6 +4,7 @@ Tensors are [R, T, B, .] as in lstm.py: replicate, time, batch. Weights have a l
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memorization.backends.base import State
 from memorization.backends.torch.lstm import project
 from memorization.specs import ModelSpec
 from memorization.vocabulary import Vocabulary
@@ -38,15 +40,15 @@ class Network(Protocol):
         ...
 
 
-class StatesNetwork:
+class StatesNetwork(ABC):
     """A network that says what its output layer reads."""
 
     def __init__(self, model: ModelSpec) -> None:
         self.spec = model
 
+    @abstractmethod
     def states(self, weights: Parameters, ids: Tensor, dropout: Dropout | None = None) -> Tensor:
         """int64[R, T, B] ids -> what the output layer reads, [R, T, B, H]."""
-        raise NotImplementedError
 
     def logits(self, weights: Parameters, ids: Tensor, dropout: Dropout | None = None) -> Tensor:
         """[R, T, B, V]."""
@@ -95,10 +97,11 @@ class Rows:
         return Rows(tuple(part.index_select(0, rows) for part in self.parts))
 
 
-class SteppedModel:
+class SteppedModel(ABC):
     """One replicate as `backends.base.LanguageModel`. Costs are -log2 of a float32 log-softmax over the vocabulary.
 
-    A subclass says what a state is (`_zero`), and what one more token makes of it (`_advance`).
+    A subclass says what it keeps of the weights (`_prepare`), how a text begins (`start`), and what one more token
+    makes of a state (`_advance`).
     """
 
     def __init__(self, network: StatesNetwork, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> None:
@@ -111,16 +114,21 @@ class SteppedModel:
             self._output = (self._weights["output.weight"].T.contiguous(), self._weights["output.bias"])
             self._prepare()
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Whatever saves work in every step."""
 
-    def _zero(self, count: int) -> Rows:
-        """States before the first token."""
-        raise NotImplementedError
+    @abstractmethod
+    def start(self, prefix: np.ndarray) -> tuple[np.ndarray, State]:
+        """Read int64[t >= 1] `prefix` from nothing: (float64[1, V] log2 probabilities, State of 1)."""
 
-    def _advance(self, state: Rows, ids: Tensor) -> tuple[Rows, Tensor]:
+    @abstractmethod
+    def concatenate(self, states: Sequence[State]) -> State:
+        """One State holding the given ones, in order."""
+
+    @abstractmethod
+    def _advance(self, state: State, ids: Tensor) -> tuple[State, Tensor]:
         """Feed int64[n] `ids`: the new states, and what the output layer reads, [n, H]."""
-        raise NotImplementedError
 
     def _tensor(self, ids: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(ids, dtype=np.int64), device=self._device)
@@ -149,18 +157,26 @@ class SteppedModel:
         return costs.double().sum(0).cpu().numpy() * BITS_PER_NAT
 
     @torch.inference_mode()
+    def step(self, state: State, ids: np.ndarray, columns: np.ndarray | None = None) -> tuple[np.ndarray, State]:
+        """Feed int64[n] `ids`: (float64[n, V] log2 probabilities, or its `columns`, new State)."""
+        new, read = self._advance(state, self._tensor(ids))
+        return self._bits(read, columns), new
+
+
+class RowsModel(SteppedModel):
+    """A model whose states are `Rows`; a subclass says what they are before the first token (`_zero`)."""
+
+    @abstractmethod
+    def _zero(self, count: int) -> Rows:
+        """States before the first token."""
+
+    @torch.inference_mode()
     def start(self, prefix: np.ndarray) -> tuple[np.ndarray, Rows]:
         """Read int64[t >= 1] `prefix` from nothing: (float64[1, V] log2 probabilities, State of 1)."""
         state = self._zero(1)
         for token in self._tensor(prefix):
             state, read = self._advance(state, token[None])
         return self._bits(read), state
-
-    @torch.inference_mode()
-    def step(self, state: Rows, ids: np.ndarray, columns: np.ndarray | None = None) -> tuple[np.ndarray, Rows]:
-        """Feed int64[n] `ids`: (float64[n, V] log2 probabilities, or its `columns`, new State)."""
-        new, read = self._advance(state, self._tensor(ids))
-        return self._bits(read, columns), new
 
     @torch.inference_mode()
     def concatenate(self, states: Sequence[Rows]) -> Rows:

@@ -9,8 +9,8 @@ from memorization.backends.torch.architectures.network import (
     Dropout,
     Parameters,
     Rows,
+    RowsModel,
     StatesNetwork,
-    SteppedModel,
     rows_of,
 )
 from memorization.backends.torch.gru import Recurrence
@@ -58,7 +58,7 @@ def _input_table(embedding: Tensor | None, weight: Tensor, bias: Tensor) -> Tens
     return weight.transpose(1, 2) + bias[:, None] if embedding is None else project(embedding, weight, bias)
 
 
-class GruModel(SteppedModel):
+class GruModel(RowsModel):
     """Stepping: a state is [n, layers, H]."""
 
     def _prepare(self) -> None:
