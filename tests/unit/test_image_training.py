@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from interruption import interrupt  # noqa: E402
+
 from memorization import contracts, image_models  # noqa: E402
 from memorization.backends import checkpoint, training  # noqa: E402
 from memorization.backends import torch as backend  # noqa: E402
@@ -124,16 +126,7 @@ def test_resuming_is_bitwise_the_same(data, tmp_path, monkeypatch, settings):
     spec = make_spec(epochs=3.5, **settings)
     train(spec, data, tmp_path / "whole")
     original = training.Trainer._run_epoch
-
-    def interrupted(self):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_run_epoch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(spec, data, tmp_path / "part")
+    interrupt(monkeypatch, lambda: train(spec, data, tmp_path / "part"))
     assert (tmp_path / "part" / checkpoint.FILE).exists()
     begun = []
     monkeypatch.setattr(training.Trainer, "_run_epoch", lambda self: (begun.append(self.epoch), original(self)))

@@ -9,6 +9,7 @@ from memorization.backends.controls import MarkovModel
 from memorization.canaries import CanaryFormat
 from memorization.importance import plan
 from memorization.search import beam, brute_force, exact_rank, fill_costs, sampling, shortest_path, tree
+from memorization.search.shortest_path import Nodes, Queue
 from memorization.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("\n", "<unk>", "the", "code", *(f"w{i}" for i in range(296))), "word")
@@ -69,3 +70,19 @@ def test_importance_sampling_is_unbiased_in_blocks(ranked, blocks):
     true = np.count_nonzero(costs <= costs[own] + 1e-6)
     assert abs(np.mean(values) - true) < 4 * np.std(values) / np.sqrt(len(values))
     assert sum(p.rank.low <= true <= p.rank.high for p in plans) >= 130
+
+
+def test_a_capped_queue_remembers_the_cheapest_node_that_it_dropped():
+    """Whatever comes after it: a lower bound that forgot it would be no bound."""
+
+    def nodes(*costs):
+        count = len(costs)
+        depths, parents, paths = np.zeros(count, np.int8), np.zeros(count, np.int64), np.zeros((count, 1), np.uint8)
+        return Nodes(np.array(costs, dtype=float), depths, parents, paths)
+
+    queue = Queue(4, cap=2)
+    queue.push(nodes(1, 2, 3, 9))
+    assert queue.minimum() == 1
+    assert queue.pop(2, np.inf).cost.tolist() == [1, 2]
+    queue.push(nodes(8))
+    assert queue.minimum() == 3

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from interruption import interrupt
 
 from memorization import contracts
 from memorization import weights as weight_files
@@ -167,16 +168,7 @@ def test_resuming_is_bitwise_the_same(tmp_path, monkeypatch, privacy):
         2, epochs=4.5, optimizer="adam", dropout=0.2, patience=2, learning_rate=0.03, weight_decay=1e-3, privacy=privacy
     )
     whole, original = train(spec, tmp_path / "whole"), training.Trainer._run_epoch
-
-    def failing(self):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_run_epoch", failing)
-        with pytest.raises(KeyboardInterrupt):
-            train(spec, tmp_path / "part")
+    interrupt(monkeypatch, lambda: train(spec, tmp_path / "part"))
     assert (tmp_path / "part" / "checkpoint.pkl").exists()
     epochs = []
     monkeypatch.setattr(training.Trainer, "_run_epoch", lambda self: (epochs.append(self.epoch), original(self)))
@@ -257,19 +249,9 @@ def test_image_classifiers_learn_and_load(tmp_path, monkeypatch, privacy):
 def test_private_image_training_resumes_bitwise(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
     monkeypatch.setattr("memorization.privacy_file.read", lambda directory: Mechanism(0.5, 1.0, 0.25, 4, 16))
-    spec, data, original = image_spec(PRIVATE, optimizer="adam", learning_rate=0.01), make_images(), None
+    spec, data = image_spec(PRIVATE, optimizer="adam", learning_rate=0.01), make_images()
     backend.train(spec, data, tmp_path / "whole", device="cpu")
-    original = training.Trainer._run_epoch
-
-    def failing(self):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_run_epoch", failing)
-        with pytest.raises(KeyboardInterrupt):
-            backend.train(spec, data, tmp_path / "part", device="cpu")
+    interrupt(monkeypatch, lambda: backend.train(spec, data, tmp_path / "part", device="cpu"))
     backend.train(spec, data, tmp_path / "part", device="cpu")
     whole, part = (np.load(tmp_path / name / "model.npz") for name in ("whole", "part"))
     for name in whole.files:

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from interruption import interrupt  # noqa: E402
 from test_training import VOCABULARY, assert_equal_weights, make_corpora, make_spec, train  # noqa: E402
 
 from memorization import backends, contracts  # noqa: E402
@@ -119,17 +120,8 @@ def test_resuming_is_bitwise_the_same(tmp_path, monkeypatch, optimizer):
         weight_dropout=0.3, weight_decay=1e-3,
     )  # fmt: skip
     whole = train(spec, tmp_path / "whole")
-    original, part = training.Trainer._run_epoch, tmp_path / "part"
-
-    def failing(self):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_run_epoch", failing)
-        with pytest.raises(KeyboardInterrupt):
-            train(spec, part)
+    part = tmp_path / "part"
+    interrupt(monkeypatch, lambda: train(spec, part))
     assert (part / checkpoint.FILE).exists()
     resumed = train(spec, part)
     assert_equal_weights(whole[0], resumed[0])

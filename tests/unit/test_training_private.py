@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from interruption import interrupt
 
 from memorization import contracts
 from memorization import weights as weight_files
@@ -197,17 +198,7 @@ def test_resuming_is_bitwise_the_same(tmp_path, monkeypatch, optimizer):
         measure={"every": "epoch", "references": 20, "controls": 2},
     )  # fmt: skip
     whole = train(spec, tmp_path / "whole")
-    original = training.Trainer._run_epoch
-
-    def stops(self):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-        original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_run_epoch", stops)
-        with pytest.raises(KeyboardInterrupt):
-            train(spec, tmp_path / "part")
+    interrupt(monkeypatch, lambda: train(spec, tmp_path / "part"))
     assert (tmp_path / "part" / checkpoint.FILE).exists()
     part = train(spec, tmp_path / "part")
     assert_equal_weights(whole[0], part[0])
