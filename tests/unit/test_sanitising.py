@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_corpora import dataset, directory, spec  # noqa: F401
 
@@ -38,6 +38,7 @@ def test_masking_leaves_no_digit_and_every_place(text):
 
 
 @given(st.lists(st.text("ab", max_size=2)), st.sampled_from(["", "c", "a"]))
+@example(["a", ""], "a")
 def test_deduplicating_keeps_the_first_of_equal_lines(lines, tail):
     text = "".join(f"{line}\n" for line in lines) + tail
     kept = deduplicate(text)

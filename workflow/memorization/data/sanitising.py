@@ -20,5 +20,6 @@ def mask_digits(text: str) -> str:
 
 def deduplicate(text: str) -> str:
     """The first of all equal lines of `text`. Only a newline ends a line; the last line may lack one."""
-    kept = dict.fromkeys(text.removesuffix("\n").split("\n"))
-    return "\n".join(kept) + "\n" * text.endswith("\n")
+    *lines, rest = text.split("\n")
+    kept = dict.fromkeys(lines)
+    return "".join(f"{line}\n" for line in kept) + (rest if rest not in kept else "")
