@@ -55,6 +55,7 @@ class FigureSpec(Strict):
         Literal[
             "curves",
             "measures",
+            "details",
             "privacy",
             "exposure",
             "extraction",

@@ -4,6 +4,7 @@ run.json      specification, vocabulary, canaries with their positions, data pro
 model.npz     weights with a leading replicate axis
 curves.csv    losses per epoch            (workflow/schemas/files.yaml)
 measures.csv  exposure while training
+details.csv   whatever else the task measures
 """
 
 import json
@@ -21,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from memorization import NUMERICS_VERSION, backends
+from memorization import NUMERICS_VERSION, backends, contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
 from memorization.configuration import ROOT, read_yaml, validate
+from memorization.classifier_specs import ClassifierRunSpec
 from memorization.contracts import atomic
 from memorization.data.corpora import TrainingCorpus, build_corpora
 from memorization.data.registry import DatasetSpec, lookup
@@ -114,6 +116,8 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
     engine.train(spec, material, directory, device=device)
+    if not isinstance(spec, ClassifierRunSpec):  # the only task that has details; every run has the file
+        contracts.write("details", contracts.empty("details"), directory)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
     record = (
         _record(spec, backend, provenance) | _about(spec, material) | {"wall_s": round(time.perf_counter() - began, 3)}

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from memorization import NUMERICS_VERSION
 from memorization.canaries import CanaryFormat, require_contexts
+from memorization.classifier_specs import ClassifierRunSpec
 from memorization.spec_base import LATER, Above, Count, Fraction, Positive, Strict, Trainable, digest
 from memorization.translation_specs import OptimisationSpec, TranslationRunSpec
 
@@ -258,7 +259,12 @@ class ImageRunSpec(Trainable):
         return self
 
 
-TASKS: dict[str, type[Trainable]] = {"text": RunSpec, "image": ImageRunSpec, "translation": TranslationRunSpec}
+TASKS: dict[str, type[Trainable]] = {
+    "text": RunSpec,
+    "image": ImageRunSpec,
+    "translation": TranslationRunSpec,
+    "classification": ClassifierRunSpec,
+}
 """`task` of a specification -> its class; without the key it is a text."""
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from memorization import contracts, published_epsilons, redaction, toy_tree
 
-RUN_SOURCES = ("curves", "measures", "privacy")
+RUN_SOURCES = ("curves", "measures", "details", "privacy")
 """By training, or before it (`privacy`, the same in every back end); `scores` come from scoring, every other source but
 `static` from an attack."""
 

@@ -54,6 +54,7 @@ rule train:
         model="<results>/runs/{backend}/{run}/model.npz",
         curves="<results>/runs/{backend}/{run}/curves.csv",
         measures="<results>/runs/{backend}/{run}/measures.csv",
+        details="<results>/runs/{backend}/{run}/details.csv",
         record="<results>/runs/{backend}/{run}/run.json",
     log:
         "<logs>/train/{backend}-{run}.log",
