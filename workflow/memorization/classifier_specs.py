@@ -35,9 +35,7 @@ class LabelledDataSpec(Strict):
     dataset: str = Field("mnist", description="A key of config/datasets.yaml.")
     train_examples: Positive = Field(50_000, description="At most this many leading images.")
     validation_examples: Positive = Field(10_000, description="At most this many of the last images.")
-    side: Positive | None = Field(
-        None, description="Images are averaged down to side x side pixels; null: not."
-    )
+    side: Positive | None = Field(None, description="Images are averaged down to side x side pixels; null: not.")
     classes: Literal["own", "unique"] = Field("own", description="unique: every training example its own class.")
     subset: Fraction = Field(1.0, description="Each replicate trains on a random share of its own (Feldman, Zhang).")
     without_noise: bool = Field(False, description="The examples that noise would replace are left out instead.")
@@ -69,9 +67,7 @@ class ClassifierTrainingSpec(OptimisationSpec):
     keep: Literal["final", "best_validation"] = "final"
     dropout: Rate = Field(0.0, description="After every ReLU of a hidden (dense) layer.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="L2, added to the gradient of every weight.")
-    halve_every: Above | None = Field(
-        None, description="Epochs after each of which the learning rate is halved."
-    )
+    halve_every: Above | None = Field(None, description="Epochs after each of which the learning rate is halved.")
     input_dropout: Rate = Field(0.0, description="Share of the pixels set to zero, per example and step.")
     input_noise: Annotated[float, Field(ge=0)] = Field(0.0, description="s.d. of Gaussian noise on scaled inputs.")
     hidden_noise: Annotated[float, Field(ge=0)] = Field(

@@ -15,8 +15,7 @@ from typing import Any
 from memorization.configuration import ROOT, Config
 from memorization.contracts import atomic
 from memorization.figure_specs import FigureSpec, ScaleSpec
-from memorization.specs import AttackSpec, ImageRunSpec, RunSpec, ScoreSpec
-from memorization.translation_specs import TranslationRunSpec
+from memorization.specs import TASKS, AttackSpec, ScoreSpec
 
 PROJECTS = (".", "envs/torch", "envs/tf")
 """Folders with a pyproject.toml whose versions are pinned."""
@@ -26,7 +25,7 @@ def schema() -> str:
     """JSON Schema of config.yaml; the specifications of figures.yaml and the scales under $defs."""
     text = Config.model_json_schema()
     definitions = text.setdefault("$defs", {})
-    for model in (RunSpec, ImageRunSpec, TranslationRunSpec, AttackSpec, ScoreSpec, FigureSpec, ScaleSpec):
+    for model in (*TASKS.values(), AttackSpec, ScoreSpec, FigureSpec, ScaleSpec):
         nested = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= nested.pop("$defs", {})
         definitions[model.__name__] = nested

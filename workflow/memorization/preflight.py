@@ -10,7 +10,12 @@ from memorization.errors import UserError
 from memorization.expansion import DATA_PART, Plan
 from memorization.specs import RunSpec, Trainable
 
-FITTING = {"text": ("text", "mail"), "image": ("images",), "translation": ("pairs",)}
+FITTING = {
+    "text": ("text", "mail"),
+    "image": ("images",),
+    "translation": ("pairs",),
+    "classification": ("images",),
+}
 """Task -> the kinds of data that it can be trained on."""
 
 

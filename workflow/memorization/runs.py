@@ -25,8 +25,8 @@ import numpy as np
 from memorization import NUMERICS_VERSION, backends, contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
-from memorization.configuration import ROOT, read_yaml, validate
 from memorization.classifier_specs import ClassifierRunSpec
+from memorization.configuration import ROOT, read_yaml, validate
 from memorization.contracts import atomic
 from memorization.data.corpora import TrainingCorpus, build_corpora
 from memorization.data.registry import DatasetSpec, lookup
