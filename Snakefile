@@ -49,6 +49,8 @@ onstart:
             environments.build(backend)
         except UserError as error:
             raise WorkflowError(str(error))
+    if PLAN.config.warm and workflow.local_exec:
+        warm.start(warm_pythons())
 
 
 onsuccess:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from memorization import warm
 from memorization.errors import UserError
 
 EXAMPLE = """examples (on any finished run; DIR is results/<scale>/runs/<backend>/<run>):
@@ -144,4 +145,4 @@ def _plain(shown: Any) -> str:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    sys.exit(warm.call("memorization.__main__:main", {"arguments": sys.argv[1:]}))

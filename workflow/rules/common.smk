@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from jinja2 import Template
-from memorization import environments, preflight, tables
+from memorization import environments, preflight, tables, warm
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -48,6 +48,14 @@ def python_of(wildcards):
     if PLAN.config.software == "ambient":
         return "python"
     return f"envs/{wildcards.backend}/.venv/bin/python"
+
+
+def warm_pythons():
+    """Server of `warm` -> its interpreter: the driver's, and PyTorch's where this run has it built."""
+    pythons = {"driver": sys.executable}
+    if "torch" in PLAN.backends and PLAN.config.software == "uv" and not PUBLISHED:
+        pythons["torch"] = "envs/torch/.venv/bin/python"
+    return pythons
 
 
 def figure_of(wildcards):
