@@ -86,8 +86,8 @@ class CriticalSpec(Strict):
     """Critical sample ratio by LASS (paper section 4.1, Algorithm 1); radii and steps on the scale of 0 to 255."""
 
     radii: tuple[Above, ...] = Field((0.3,), strict=False, description="Each searched on its own.")
-    step: Above = Field(0.25, description="alpha: of the gradient's sign.")
-    noise: Annotated[float, Field(ge=0)] = Field(0.2, description="beta: s.d. of the search's Gaussian noise.")
+    step: Above = Field(0.25, description="alpha: of the gradient's sign; of the first radius, others in proportion.")
+    noise: Annotated[float, Field(ge=0)] = Field(0.2, description="beta: s.d. of the search's Gaussian noise; so too.")
     iterations: Positive = Field(100, description="Fixed; an example once found critical stays so.")
     examples: Positive = Field(10_000, description="At most this many leading ones of each part.")
     parts: tuple[Literal["validation", "train", "gaussian"], ...] = Field(
