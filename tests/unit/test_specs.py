@@ -119,6 +119,24 @@ def test_scale_narrows_grid_and_numbers(monkeypatch):
     assert cell.run.corpus.fraction <= 0.05
 
 
+def test_several_grids_are_united_and_every_cell_tells_all_their_keys(monkeypatch):
+    figure = {
+        "grids": [{"seed": [0, 1], "training.dropout": [0.0, 0.5]}, {"replicates": [1, 2, 3]}],
+        "base": {"replicates": 7},
+        "scales": {
+            "reduced": {"grid": {"training.dropout": [0.0], "replicates": [2]}},
+            "smoke": {"grid": {"seed": []}},
+        },
+    }
+    cells = expanded(monkeypatch, figure).figures["p", "fig"].cells
+    assert len(cells) == 7
+    assert cells[3].varied == {"seed": 1, "training.dropout": 0.5, "replicates": 7}
+    assert cells[4].varied == {"replicates": 1, "seed": 0, "training.dropout": 0.0}
+    small = expanded(monkeypatch, figure, "reduced").figures["p", "fig"].cells
+    assert [(c.varied["seed"], c.varied["replicates"]) for c in small] == [(0, 5), (1, 5), (0, 2)]
+    assert len(expanded(monkeypatch, figure, "smoke").figures["p", "fig"].cells) == 3
+
+
 @pytest.mark.parametrize(
     ("figure", "said"),
     [

@@ -21,7 +21,7 @@ from memorization.specs import TASKS, AttackSpec, ScoreSpec, Strict, Trainable
 
 S = TypeVar("S", bound=Strict)
 
-EXPERIMENT = frozenset({"base", "grid", "cells", "attack", "score", "scales"})
+EXPERIMENT = frozenset({"base", "grid", "grids", "cells", "attack", "score", "scales"})
 """The fields of a figure that say what is run."""
 
 PARTS: dict[str, type[Strict]] = {"attack": AttackSpec, "score": ScoreSpec}
@@ -181,7 +181,7 @@ def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets
         dumps = {"": run.model_dump()} | {
             n: part.model_dump() for n, part in (("attack", attack), ("score", score)) if part is not None
         }
-        keys = [key for key in varied if key not in PARTS]
+        keys = [key for key in dict.fromkeys([*varied, *itertools.chain(*figure.grids)]) if key not in PARTS]
         shown = {key: get_dotted(dumps[part], rest) for key in keys for part, rest in [_part_of(key)]}
         for backend in plan.config.backends:
             if backend in (narrowed.backends or figure.backends):
@@ -245,16 +245,20 @@ def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str
 
 def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | None) -> list[dict[str, Any]]:
     """The figure's cells as dotted overrides, narrowed to a subset at this scale: its own number of them, or `most`."""
-    if figure.cells and figure.grid:
-        raise UserError(f"{where}: give either grid or cells, not both")
+    if sum(map(bool, (figure.cells, figure.grid, figure.grids))) > 1:
+        raise UserError(f"{where}: give either grid or cells or grids, only one of them")
     if figure.cells:
         return figure.cells[: narrowed.cells or most]
-    grid = dict(figure.grid)
+    grids = figure.grids or [figure.grid]
     for key, values in narrowed.grid.items():
-        if not set(values) <= set(grid.get(key, [])):
-            raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {grid.get(key, [])}")
-        grid[key] = values
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())][:most]
+        known = [value for grid in grids for value in grid.get(key, [])]
+        if not set(values) <= set(known):
+            raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {known}")
+    cells = []
+    for grid in grids:
+        kept = {key: [v for v in narrowed.grid.get(key, values) if v in values] for key, values in grid.items()}
+        cells += [dict(zip(kept, values, strict=True)) for values in itertools.product(*kept.values())]
+    return cells[:most]
 
 
 def dataset_names() -> set[str]:

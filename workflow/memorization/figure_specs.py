@@ -25,7 +25,9 @@ class ScaleOverride(Strict):
     factors: dict[str, Above] = Field(
         {}, description="Dotted key -> factor on the run's number, before caps: settings that differ stay different."
     )
-    grid: dict[str, list[Any]] = Field({}, description="A subset of the grid.")
+    grid: dict[str, list[Any]] = Field(
+        {}, description="Dotted key -> a subset of its values, in every grid that has it."
+    )
     cells: Positive | None = Field(None, description="Only the first so many cells.")
     backends: tuple[str, ...] | None = Field(None, strict=False, description="Only these of its back ends.")
     dataset: str | None = Field(None, description="A smaller data set that takes the place of the figure's.")
@@ -45,6 +47,9 @@ class FigureSpec(Strict):
     )
     base: dict[str, Any] = Field({}, description="Over the paper's own `run`.")
     grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
+    grids: list[dict[str, list[Any]]] = Field(
+        [], description="Several grids instead, one after the other; what varies in any is recorded of all cells."
+    )
     cells: list[dict[str, Any]] = Field(
         [],
         description="Explicit cells instead of a grid: dotted key -> value; `attack: null` asks for none.",
