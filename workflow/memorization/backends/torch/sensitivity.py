@@ -163,9 +163,9 @@ class Replay:
 def derivatives(run: Unrolled, times: Sequence[int], terms: Tensor, *, direct: bool = True) -> Tensor:
     """dL_t/dx for every training example: [R, C, K, N, D].
 
-    times: K numbers of updates, increasing, from 0 to T. terms [C, N]: loss c is sum_n terms[c, n] * crossentropy_n; 1/N
-    everywhere for the mean loss. direct: L_t also depends on x itself (total derivative); False leaves that out. Raises
-    ValueError for other times.
+    times: K numbers of updates, increasing, from 0 to T. terms [C, N]: loss c is sum_n terms[c, n] * crossentropy_n,
+    with 1/N everywhere the mean loss. direct: L_t also depends on x itself (total derivative); False leaves that out.
+    Raises ValueError for other times.
     """
     counts = list(times)
     if counts != sorted(set(counts)) or counts[0] < 0 or counts[-1] > len(run.batches):
