@@ -14,7 +14,7 @@ FITTING = {
     "text": ("text", "mail"),
     "image": ("images",),
     "translation": ("pairs",),
-    "classification": ("images",),
+    "classification": ("images", "batches"),
 }
 """Task -> the kinds of data that it can be trained on."""
 

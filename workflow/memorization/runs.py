@@ -136,13 +136,19 @@ def dataset_of(spec: Trainable) -> DatasetSpec:
 
 
 def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
-    """What a back end trains on: list[TrainingCorpus] or list[PairCorpus], one per replicate, or ImageData."""
+    """What a back end trains on: list[TrainingCorpus] or list[PairCorpus], one per replicate, ImageData or
+    LabelledData.
+    """
     if isinstance(spec, RunSpec):
         return build_corpora(spec, data, dataset, range(spec.replicates))
     if isinstance(spec, TranslationRunSpec):
         from memorization.data.pairs import build_pairs
 
         return build_pairs(spec, data, dataset)
+    if isinstance(spec, ClassifierRunSpec):
+        from memorization.data.labelled import build_labelled
+
+        return build_labelled(spec, data, dataset)
     from memorization.data.images import build_images
 
     return build_images(spec, data, dataset)
@@ -165,6 +171,10 @@ def _about(spec: Trainable, material: Any) -> dict[str, Any]:
         return _text_record(spec, material)
     if isinstance(spec, ImageRunSpec):
         return _image_record(material)
+    if isinstance(spec, ClassifierRunSpec):
+        from memorization.data import labelled
+
+        return labelled.record(material)
     from memorization import translation_runs
 
     return translation_runs.record(material)

@@ -17,6 +17,7 @@ from memorization import weights as weight_files
 from memorization.backends import checkpoint
 from memorization.backends.base import Group
 from memorization.backends.observer import Observer
+from memorization.backends.recorder import Recorder
 from memorization.progress import Progress
 from memorization.specs import ImageRunSpec, Trainable
 
@@ -42,17 +43,24 @@ class Best:
 
 
 class Trainer:
-    """One run. `train()` leaves model.npz, curves.csv and measures.csv in `run_dir`.
+    """One run. `train()` leaves model.npz, curves.csv and measures.csv in `run_dir`; with a `recorder` details.csv too.
 
     After an interruption the same call continues from the last checkpoint and ends with the same numbers bit by bit:
     every random decision of an epoch comes from a stream named after the epoch, so there is no generator to restore.
     """
 
     def __init__(
-        self, spec: Trainable, groups: Sequence[Group], run_dir: Path, key: str, observer: Observer | None = None
+        self,
+        spec: Trainable,
+        groups: Sequence[Group],
+        run_dir: Path,
+        key: str,
+        observer: Observer | None = None,
+        recorder: Recorder | None = None,
     ):
         """`groups` hold all replicates; `key` (checkpoint.fingerprint) tells whether a checkpoint is of use."""
-        self.spec, self.run_dir, self.key, self.observer = spec, Path(run_dir), key, observer
+        self.spec, self.run_dir, self.key = spec, Path(run_dir), key
+        self.observer, self.recorder = observer, recorder
         self.groups = list(groups)
         self.unit = self.groups[0].unit
         # Images have no validation set. Their test loss is shown and watched for divergence; it decides nothing.
@@ -139,7 +147,10 @@ class Trainer:
         The test loss is for plotting only; every choice rests on the validation loss.
         """
         for group in self.groups:
-            validation, test = group.evaluate("validation"), group.evaluate("test")
+            due = self.recorder is None or self.recorder.due(group, self.epoch, self._is_over())
+            unknown = np.full(len(group.members), math.nan)
+            nothing = {"loss_nats": unknown, "accuracy": unknown}
+            validation, test = (group.evaluate(role) if due else nothing for role in ("validation", "test"))
             for row, member in enumerate(group.members):
                 self.curves.append(
                     {
@@ -154,17 +165,24 @@ class Trainer:
                         "wall_s": time.monotonic() - self._clock,
                     }
                 )
-                self._warn_if_diverged(member, self.curves[-1][f"{self.watched}_loss_nats"])
+                watched = "train" if self.recorder else self.watched
+                self._warn_if_diverged(member, watched, self.curves[-1][f"{watched}_loss_nats"])
                 if self.epoch:
                     self._compare(group, member, float(validation["loss_nats"][row]))
+            if self.recorder is not None:
+                passed = self.step / self.batches
+                self.recorder.record(group, self.epoch, self.step, passed, self._is_over(), validation if due else None)
         rows = self.curves[-sum(len(group.members) for group in self.groups) :]
         mean = float(np.mean([row[f"{self.watched}_loss_nats"] for row in rows]))
         self.progress.advance(0, note=f"epoch {self.step / self.batches:.4g}, {self.watched} {mean:.3f} {self.unit}")
 
-    def _warn_if_diverged(self, member: int, loss: float) -> None:
+    def _is_over(self) -> bool:
+        return self.step >= self.total_steps
+
+    def _warn_if_diverged(self, member: int, watched: str, loss: float) -> None:
         if self.epoch and not math.isfinite(loss):
             log.warning(
-                "replicate %d: %s loss is %s after epoch %d: training diverged", member, self.watched, loss, self.epoch
+                "replicate %d: %s loss is %s after epoch %d: training diverged", member, watched, loss, self.epoch
             )
 
     def _compare(self, group: Group, member: int, loss: float) -> None:
@@ -175,18 +193,24 @@ class Trainer:
         self.best[member] = Best(loss, self.step / self.batches, self.step, weights)
 
     def _stop(self) -> None:
-        """Take replicates off whose validation loss has not improved for `patience` epochs."""
-        patience = self.spec.training.patience
-        if patience is None:
-            return
+        """Take replicates off whose validation loss has not improved for `patience` epochs, and those that have fitted
+        where that ends their training.
+        """
         for group in self.groups:
-            done = {k for k in group.members if self.step - self.best[k].step >= patience * self.batches}
+            done = set() if self.recorder is None else self.recorder.finished(group)
+            done |= self._impatient(group)
             for member in done:
                 self.finished[member] = group.weights_of(member)
             if done:
                 group.drop(done)
             self.progress.advance(len(done) * (self.total_steps - self.step))
         self.groups = [group for group in self.groups if group.members]
+
+    def _impatient(self, group: Group) -> set[int]:
+        patience = self.spec.training.patience
+        if patience is None:
+            return set()
+        return {k for k in group.members if self.step - self.best[k].step >= patience * self.batches}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -199,6 +223,7 @@ class Trainer:
             "best": {k: dataclasses.asdict(best) for k, best in self.best.items()},
             "finished": self.finished,
             "groups": [group.state() for group in self.groups],
+            "recorder": self.recorder.state() if self.recorder else {},
         }
 
     def _resume(self, content: dict[str, Any] | None) -> None:
@@ -208,6 +233,8 @@ class Trainer:
         self.curves = content["curves"]
         if self.observer:
             self.observer.rows = content["measures"]
+        if self.recorder:
+            self.recorder.restore(content["recorder"])
         self.best = {k: Best(**best) for k, best in content["best"].items()}
         self.finished = content["finished"]
         groups = []
@@ -227,6 +254,8 @@ class Trainer:
         contracts.write("curves", self._curves_frame(), self.run_dir)
         rows = self.observer.rows if self.observer else {column: [] for column in contracts.columns("measures")}
         contracts.write("measures", pd.DataFrame(rows), self.run_dir)
+        if self.recorder:
+            self.recorder.write(self.run_dir)
         checkpoint.remove(self.run_dir)
 
     def _curves_frame(self) -> pd.DataFrame:

@@ -1,23 +1,19 @@
-"""Images with labels in MNIST's idx format, and the mini-batches that classifiers are trained on."""
+"""Images with labels of MNIST's files, and the mini-batches that classifiers are trained on."""
 
-import gzip
 import math
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from memorization.data.pixels import read_idx
 from memorization.data.registry import DatasetSpec, ImageRoles
 from memorization.errors import UserError
 from memorization.image_models import SIDE
 from memorization.sampling import poisson_batches, shuffled_batches
 from memorization.specs import ImageRunSpec
 from memorization.streams import stream
-
-UNSIGNED_BYTE = 8
-"""The idx format's code of the only type used here."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def build_images(spec: ImageRunSpec, directory: Path, dataset: DatasetSpec) -> I
 
 def count_examples(spec: ImageRunSpec, directory: Path, dataset: DatasetSpec) -> int:
     """Number of training images that `build_images` gives, read from the labels alone. Raises UserError alike."""
-    return _leading(len(_read_idx(Path(directory) / _roles(spec, dataset).train_labels, dimensions=1)), spec)
+    return _leading(len(read_idx(Path(directory) / _roles(spec, dataset).train_labels, dimensions=1)), spec)
 
 
 def batches(spec: ImageRunSpec, replicate: int, epoch: int, examples: int) -> Iterator[np.ndarray]:
@@ -125,29 +121,9 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
 
 def _read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     """uint8[N, 28, 28] and uint8[N], N at least 1. Raises UserError where they do not belong together."""
-    pixels, classes = _read_idx(images, dimensions=3), _read_idx(labels, dimensions=1)
+    pixels, classes = read_idx(images, dimensions=3), read_idx(labels, dimensions=1)
     if pixels.shape[1:] != (SIDE, SIDE):
         raise UserError(f"{images}: images are {pixels.shape[1]}x{pixels.shape[2]} pixels, not {SIDE}x{SIDE}")
     if len(pixels) != len(classes) or not len(pixels):
         raise UserError(f"{images}: {len(pixels)} images, but {len(classes)} labels in {labels.name}; fetch again")
     return pixels, classes
-
-
-def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array in a gzip-compressed idx file: two zeros, type, number of dimensions, sizes as big-endian 32-bit
-    numbers, values in C order. Raises UserError naming the file and what is wrong.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({error}); delete it and fetch it again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); fetch it first") from None
-    header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, UNSIGNED_BYTE, dimensions]):
-        raise UserError(f"{path}: no idx file of bytes in {dimensions} dimensions (it begins {content[:4].hex(' ')})")
-    sizes = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).astype(np.int64)
-    if len(content) - header != np.prod(sizes):
-        shown = "x".join(map(str, sizes))
-        raise UserError(f"{path}: {len(content) - header} values, but its header says {shown}; fetch it again")
-    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes)

@@ -104,24 +104,29 @@ class PairRoles(Strict):
     test_target: FileName
 
 
+class BatchesRoles(Strict):
+    """The archive of pickled batches of colour images, as CIFAR-10's python version."""
+
+    batches_archive: FileName
+
+
 class MailRoles(Strict):
     """The archive of all mail."""
 
     mail_archive: FileName
 
 
-_ROLES = {"text": Roles, "images": ImageRoles, "pairs": PairRoles, "mail": MailRoles}
+_ROLES = {"text": Roles, "images": ImageRoles, "batches": BatchesRoles, "pairs": PairRoles, "mail": MailRoles}
 """Kind of data -> its roles."""
-_STANDINS = {"text": "text", "images": "digits", "pairs": "pairs", "mail": "mail"}
+_STANDINS = {"text": "text", "images": "digits", "batches": "colour_digits", "pairs": "pairs", "mail": "mail"}
 """Kind of data -> the only stand-in that fits."""
 
 
 def _kind(roles: Any) -> str:
-    """Of which kind `roles` are, text unless they name images, sources of pairs, or mail."""
+    """Of which kind `roles` are, text unless they name images, batches of them, sources of pairs, or mail."""
     names = " ".join(map(str, roles if isinstance(roles, dict) else type(roles).model_fields))
-    return next(
-        (kind for kind, word in (("images", "images"), ("pairs", "source"), ("mail", "mail")) if word in names), "text"
-    )
+    words = {"images": "images", "pairs": "source", "mail": "mail", "batches": "batches"}
+    return next((kind for kind, word in words.items() if word in names), "text")
 
 
 class DatasetSpec(Strict):
@@ -131,12 +136,13 @@ class DatasetSpec(Strict):
     licence: str = Field(description="In plain words.")
     citation: str
     homepage: Url
-    standin: Literal["text", "digits", "pairs", "mail"] | None = Field(
+    standin: Literal["text", "digits", "colour_digits", "pairs", "mail"] | None = Field(
         description="Embedded replacement where the data cannot be had."
     )
     roles: Annotated[
         Annotated[Roles, Tag("text")]
         | Annotated[ImageRoles, Tag("images")]
+        | Annotated[BatchesRoles, Tag("batches")]
         | Annotated[PairRoles, Tag("pairs")]
         | Annotated[MailRoles, Tag("mail")],
         Discriminator(_kind),
@@ -150,7 +156,7 @@ class DatasetSpec(Strict):
     files: dict[FileName, FileSpec]
 
     @property
-    def kind(self) -> Literal["text", "images", "pairs", "mail"]:
+    def kind(self) -> Literal["text", "images", "batches", "pairs", "mail"]:
         """What the data are."""
         return next(kind for kind, roles in _ROLES.items() if isinstance(self.roles, roles))
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import platform
 import re
 import tarfile
@@ -88,6 +89,33 @@ def digits() -> dict[str, bytes]:
     return {role: _idx(array) for role, array in zip(ImageRoles.model_fields, arrays, strict=True)}
 
 
+COLOUR_BATCHES = 5
+"""Training batches of the coloured digits, as CIFAR-10 has."""
+
+
+def colour_digits() -> dict[str, bytes]:
+    """Role of `BatchesRoles` -> CIFAR-10's python archive of scikit-learn's digits: 3x3 per pixel and a margin of 4,
+    32x32; digit and ground each in a colour of the image's own.
+    """
+    from sklearn.datasets import load_digits
+
+    bundled = load_digits()
+    shades = np.pad((bundled.images / 16).repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (4, 4), (4, 4)))[:, None]
+    ink, ground = np.random.default_rng(0).uniform([[[96.0]], [[0.0]]], [[[255.0]], [[159.0]]], (2, len(shades), 3))
+    pixels = shades * ink[..., None, None] + (1 - shades) * ground[..., None, None]
+    flat = np.rint(pixels).astype(np.uint8).reshape(len(pixels), -1)
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as box:
+        for number in range(COLOUR_BATCHES):
+            rows = slice(number, None, COLOUR_BATCHES)
+            batch = {b"data": flat[rows], b"labels": bundled.target[rows].tolist()}
+            content = pickle.dumps(batch, protocol=2)
+            info = tarfile.TarInfo(f"cifar-10-batches-py/data_batch_{number + 1}")
+            info.size = len(content)
+            box.addfile(info, io.BytesIO(content))
+    return {"batches_archive": gzip.compress(written.getvalue(), mtime=0)}
+
+
 def _idx(array: np.ndarray) -> bytes:
     """uint8 `array` in MNIST's file format (data/images.py), the same bytes every time."""
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
@@ -131,6 +159,12 @@ STANDINS = {
     "digits": StandIn(
         make=digits,
         origin=lambda: f"8x8 digits bundled with scikit-learn {metadata.version('scikit-learn')}, enlarged to 28x28",
+        licence="Creative Commons Attribution 4.0 (UCI Machine Learning Repository)",
+        citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository, 1998",
+    ),
+    "colour_digits": StandIn(
+        make=colour_digits,
+        origin=lambda: f"8x8 digits bundled with scikit-learn {metadata.version('scikit-learn')}, coloured, 32x32",
         licence="Creative Commons Attribution 4.0 (UCI Machine Learning Repository)",
         citation="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository, 1998",
     ),

@@ -11,11 +11,13 @@ from memorization.backends import checkpoint
 from memorization.backends.base import LanguageModel
 from memorization.backends.observer import Observer
 from memorization.backends.torch.architectures import language_model
+from memorization.backends.torch.classifier_group import load_classifiers, train_classifiers
 from memorization.backends.torch.group import Group, blocks
 from memorization.backends.torch.images import load_images, train_images
 from memorization.backends.torch.model import TorchLanguageModel
 from memorization.backends.torch.translation import load_translators, train_translators
 from memorization.backends.training import Trainer
+from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.corpora import TrainingCorpus, training_data
 from memorization.errors import UserError
 from memorization.specs import ImageRunSpec, RunSpec
@@ -51,6 +53,8 @@ def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, devic
         return train_images(spec, corpora, run_dir, choose_device(device))
     if isinstance(spec, TranslationRunSpec):
         return train_translators(spec, corpora, run_dir, choose_device(device))
+    if isinstance(spec, ClassifierRunSpec):
+        return train_classifiers(spec, corpora, run_dir, choose_device(device))
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
     place = choose_device(device)
@@ -85,6 +89,8 @@ def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "au
         return load_images(run_dir, spec, place)
     if isinstance(spec, TranslationRunSpec):
         return load_translators(run_dir, spec, vocabulary, place)
+    if isinstance(spec, ClassifierRunSpec):
+        return load_classifiers(run_dir, spec, place)
     stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
     return [
         language_model(spec.model, {n: torch.from_numpy(a[k]).to(place) for n, a in stacked.items()}, vocabulary)
