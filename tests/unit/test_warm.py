@@ -142,3 +142,12 @@ def test_a_large_request_arrives_whole(server, jobs):
         text=True,
     )
     assert "File name too long" in long.communicate(timeout=20)[1]
+
+
+def test_a_process_with_threads_serves_nobody(jobs, monkeypatch):
+    (jobs / "threads.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    )
+    process = subprocess.Popen([sys.executable, "-m", "memorization.warm", jobs, "threads"], stdin=subprocess.PIPE)
+    assert process.wait(10) == 0
+    assert not warm.socket_path(jobs, sys.prefix).exists()

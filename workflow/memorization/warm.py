@@ -5,8 +5,9 @@ of the driver itself, it starts one server per environment (rule-independent: Sn
 asks the server to do it in a fork and waits. Without a server, on another machine, or when the server has gone, the job
 imports what it needs itself and does the same thing.
 
-A server dies with its driver (its standard input closes), a job's fork with the job. TensorFlow has no server: it
-does not support being forked after its import.
+A server dies with its driver (its standard input closes), a job's fork with the job. A process with threads must not be
+forked; PyTorch and TensorFlow start theirs with the first computation, and a server only imports. Where an import did
+start one, there is no server.
 """
 
 import gc
@@ -20,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -43,6 +45,7 @@ PRELOAD = {
         "backends.torch",
         "backends.torch.private_group",
     ),
+    "tf": ("attack", "audit", "backends.tf", "image_scoring", "oddness", "scoring"),
     "driver": ("accounting_cli", "claims", "drawing", "tables"),
 }
 """Server -> modules of this package that it imports."""
@@ -118,6 +121,9 @@ def serve(folder: Path, modules: Iterable[str]) -> None:
         for module in modules:
             with suppress(ImportError):  # an optional part: who needs it will say so
                 importlib.import_module(module)
+        if _has_threads():
+            path.unlink()
+            return
         gc.collect()
         gc.freeze()  # what is imported stays shared between forks
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; its end is the server's
@@ -131,6 +137,11 @@ def serve(folder: Path, modules: Iterable[str]) -> None:
     path.unlink(missing_ok=True)
     with suppress(OSError):  # another server is still there
         folder.rmdir()
+
+
+def _has_threads() -> bool:
+    tasks = Path("/proc/self/task")
+    return (len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()) > 1
 
 
 def _supervise(connection: socket.socket) -> int:

@@ -51,11 +51,9 @@ def python_of(wildcards):
 
 
 def warm_pythons():
-    """Server of `warm` -> its interpreter: the driver's, and PyTorch's where this run has it built."""
-    pythons = {"driver": sys.executable}
-    if "torch" in PLAN.backends and PLAN.config.software == "uv" and not PUBLISHED:
-        pythons["torch"] = "envs/torch/.venv/bin/python"
-    return pythons
+    """Server of `warm` -> its interpreter: the driver's, and those of the back ends that this run has built."""
+    built = PLAN.backends if PLAN.config.software == "uv" and not PUBLISHED else []
+    return {"driver": sys.executable} | {backend: f"envs/{backend}/.venv/bin/python" for backend in built}
 
 
 def figure_of(wildcards):
