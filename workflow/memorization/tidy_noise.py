@@ -36,8 +36,17 @@ def wide(frame: pd.DataFrame) -> pd.DataFrame:
 
 def at_end(frame: pd.DataFrame) -> pd.DataFrame:
     """Seeds x levels at each model's last epoch."""
-    last = frame[frame["epoch"] == frame.groupby(tidy.MODEL)["epoch"].transform("max")]
-    return last.pivot_table(index="seed", columns="level", values="value").dropna()
+    return _chosen(frame, "max")
+
+
+def at_start(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seeds x levels at each model's first epoch."""
+    return _chosen(frame, "min")
+
+
+def _chosen(frame: pd.DataFrame, which: str) -> pd.DataFrame:
+    rows = frame[frame["epoch"] == frame.groupby(tidy.MODEL)["epoch"].transform(which)]
+    return rows.pivot_table(index="seed", columns="level", values="value").dropna()
 
 
 def best(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from memorization.backends import checkpoint
 from memorization.backends.details import Details
 from memorization.backends.recorder import Recorder
 from memorization.backends.torch.classifiers import Regularisers, forward, forward_training
+from memorization.backends.torch.critical_samples import Adversary, measure
 from memorization.backends.torch.group import arrays, clip_gradients, tensors
 from memorization.backends.torch.optimizers import make_optimizer
 from memorization.backends.training import Trainer
@@ -85,23 +86,31 @@ class ClassifierGroup:
         spec, count = self.spec, len(self.shown.data.train)
         orders = [batches(spec, k, epoch, count)[:batches_] for k in self.members]
         regularisers = Regularisers(spec.training, spec.seed, self.members, epoch, self.device)
+        adversary = Adversary(spec, self.shown.data.scale, self.members, epoch, self.device)
         halvings = 0 if spec.training.halve_every is None else int((epoch - 1) // spec.training.halve_every)
         self.optimizer.rate = spec.training.learning_rate / 2**halvings
         total = torch.zeros(len(self.members), dtype=torch.float64, device=self.device)
         seen = 0
         for parts in zip(*orders, strict=True):
             rows = np.stack(parts)
-            total += self._update(torch.from_numpy(rows).to(self.device), regularisers).double() * rows.shape[1]
+            total += self._update(torch.from_numpy(rows).to(self.device), regularisers, adversary) * rows.shape[1]
             seen += rows.shape[1]
             yield rows
         self.epoch_loss = (total / seen).cpu().numpy()
 
-    def _update(self, rows: Tensor, regularisers: Regularisers) -> Tensor:
-        """One step of the optimiser on the mean loss of each replicate's images int64[R, B]; returns that loss, [R]."""
+    def _update(self, rows: Tensor, regularisers: Regularisers, adversary: Adversary) -> Tensor:
+        """One step of the optimiser on the mean loss of each replicate's images int64[R, B]; returns that loss, double
+        [R], without what regularisers add.
+        """
         self.optimizer.zero_grad()
         images, labels = self.shown.train[rows], self.shown.given[rows]
         loss, statistics = self._losses(images, labels, regularisers)
-        loss.sum().backward()
+        objective = loss
+        if adversary.weight:
+            # A13: a convex mix, with the labels of the images; normalisation stores the statistics of these alone.
+            found, _ = self._losses(adversary.images(self.weights, images), labels, regularisers)
+            objective = (1 - adversary.weight) * loss + adversary.weight * found
+        objective.sum().backward()
         training = self.spec.training
         if training.weight_decay:
             for name, weight in self.weights.items():
@@ -112,12 +121,10 @@ class ClassifierGroup:
         self.optimizer.step()
         for name, array in statistics.items():
             self.weights[name].copy_(array)
-        return loss.detach()
+        return loss.detach().double()
 
-    def _losses(
-        self, images: Tensor, labels: Tensor, regularisers: Regularisers
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """What is minimised, [R], of images [R, B, ...] and labels [R, B]; and the new stored statistics."""
+    def _losses(self, images: Tensor, labels: Tensor, regularisers: Regularisers) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross-entropies in training, [R], of images [R, B, ...] and labels [R, B]; the new stored statistics."""
         logits, statistics = forward_training(self.spec.model, self.weights, images, regularisers)
         return _cross_entropies(logits, labels).mean(1), statistics
 
@@ -162,9 +169,7 @@ class ClassifierGroup:
 
     def critical(self, epoch: int) -> Mapping[tuple[str, str], np.ndarray]:
         """As `backends.recorder.ClassifierGroup`."""
-        from memorization.backends.torch import critical_samples
-
-        return critical_samples.measure(self, epoch)
+        return measure(self, epoch)
 
     def _views(self, member: int) -> dict[str, Tensor]:
         row = self.members.index(member)
