@@ -4,12 +4,13 @@ A Closer Look at Memorization, section 2 and footnote 2. The MLP: hidden layers 
 The CNN: two pixels cropped from every side, twice [convolution 5x5, batch normalisation, ReLU, 3x3 maximum], twice
 [dense, batch normalisation, ReLU], then one output per class.
 
-Names and shapes are those of PyTorch modules: a dense `weight` is [outputs, inputs], a convolution's [filters, channels,
-5, 5], and the second convolution's result is flattened in the order channel, row, column. `normN.mean` and
+Names and shapes are those of PyTorch modules: a dense `weight` is [outputs, inputs], a convolution's [filters,
+channels, 5, 5], and the second convolution's result is flattened in the order channel, row, column. `normN.mean` and
 `normN.variance` are what normalisation uses in evaluation. In model.npz every array has a leading replicate axis.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def shapes(model: ClassifierSpec, shape: Sequence[int], classes: int) -> dict[st
     """
     if model.architecture == "mlp":
         widths = [int(np.prod(shape)), *[model.units] * model.layers]
-        dense = {f"hidden{n}": (out, into) for n, (into, out) in enumerate(zip(widths, widths[1:], strict=False), 1)}
+        dense = {f"hidden{n}": (out, into) for n, (into, out) in enumerate(pairwise(widths), 1)}
         return _with_biases(dense | {"output": (classes, widths[-1])})
     filters, channels = model.filters, shape[0]
     flat = filters * int(np.prod(map_sides(model, shape)[-1]))
@@ -114,6 +115,20 @@ def parameter_count(model: ClassifierSpec, shape: Sequence[int], classes: int) -
     return sum(int(np.prod(array)) for name, array in shapes(model, shape, classes).items() if trained(name))
 
 
+def multiplications(model: ClassifierSpec, shape: Sequence[int], classes: int = 10) -> int:
+    """Of one image's way forward: 24.8 million in the paper's CNN on CIFAR-10, 20.0 million in its MLP on MNIST."""
+    arrays = shapes(model, shape, classes)
+    positions = {}
+    if model.architecture == "cnn":
+        _, after1, _, after2, _ = map_sides(model, shape)
+        positions = {"conv1.weight": after1, "conv2.weight": after2}
+    return sum(
+        int(np.prod(size)) * int(np.prod(positions.get(name, (1,))))
+        for name, size in arrays.items()
+        if name.endswith(".weight") and not name.startswith("norm")
+    )
+
+
 def initial_weights(model: ClassifierSpec, shape: Sequence[int], classes: int, rng: np.random.Generator) -> Weights:
     """One replicate's float32 arrays before training, drawn from `rng`: Keras's defaults, which the paper used.
 
@@ -133,7 +148,7 @@ def initial_weights(model: ClassifierSpec, shape: Sequence[int], classes: int, r
 
 
 def load(directory: Path, model: ClassifierSpec) -> Weights:
-    """The arrays of directory/model.npz, [R, ...]. Raises UserError if they are missing, damaged or of another model."""
+    """The arrays of directory/model.npz, [R, ...]. Raises UserError if they are missing, damaged or do not fit."""
     weights = weight_files.read(directory)
     wanted = shapes(model, shape=(3, 32, 32), classes=10)
     ranks = {name: array.ndim - 1 for name, array in weights.items()}

@@ -16,9 +16,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from memorization.classifier_models import multiplications
+from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.registry import DatasetSpec
 from memorization.expansion import Plan
-from memorization.preflight import tokens
+from memorization.preflight import expected_examples, tokens
 from memorization.progress import duration
 from memorization.specs import RunSpec, Trainable
 from memorization.translation_specs import TranslationRunSpec
@@ -37,6 +39,9 @@ SECONDS_PER_IMAGE_EPOCH = 15.0
 
 SECONDS_PER_PAIR, SECONDS_PER_PAIR_WEIGHT = 8e-4, 2e-8
 """Of a translator on one core: whatever its size, and for each weight that every token meets."""
+
+SECONDS_PER_MULTIPLICATION = 1.5e-10
+"""Of a classifier in training, for every image and multiplication of the forward pass: three passes."""
 
 BASE_WEIGHTS = 623_000
 """Of the 2 x 200 LSTM."""
@@ -67,6 +72,11 @@ def assumed_seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
         pairs = (datasets[spec.dataset].examples or 0) * spec.pairs.fraction
         numbers = spec.model.units * (14 * spec.model.layers * spec.model.units + spec.pairs.vocabulary)
         return epochs * pairs * (SECONDS_PER_PAIR + numbers * SECONDS_PER_PAIR_WEIGHT)
+    if isinstance(spec, ClassifierRunSpec):
+        dataset = datasets[spec.dataset]
+        images = (expected_examples(spec, dataset) or 0) * spec.data.subset
+        side, channels = (32, 3) if dataset.kind == "batches" else (spec.data.side or 28, 1)
+        return epochs * images * multiplications(spec.model, (channels, side, side)) * SECONDS_PER_MULTIPLICATION
     if not isinstance(spec, RunSpec):
         return epochs * SECONDS_PER_IMAGE_EPOCH * (2 if spec.privacy else 1)
     dataset = datasets[spec.dataset]

@@ -5,6 +5,8 @@ Sizes are the registry's (a stand-in may be smaller; then training itself says s
 """
 
 from memorization import privacy
+from memorization.classifier_specs import ClassifierRunSpec
+from memorization.data.labelled import sizes
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
 from memorization.expansion import DATA_PART, Plan
@@ -28,8 +30,8 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
             if dataset.kind not in FITTING[spec.task]:
                 raise UserError(f"{where}: task {spec.task}: data set {spec.dataset!r} holds {dataset.kind}")
             examples = expected_examples(spec, dataset)
-            if examples is None:
-                continue
+            if examples is None or isinstance(spec, ClassifierRunSpec):
+                continue  # a classifier's only batch may be smaller than batch_size
             if examples < spec.training.batch_size:
                 raise UserError(
                     f"{where}: training.batch_size {spec.training.batch_size}: the data have {examples} examples; "
@@ -56,6 +58,8 @@ def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
     if isinstance(spec, RunSpec):
         size = tokens(spec, dataset)
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
-    if not isinstance(spec, RunSpec) and dataset.examples is not None:
-        return int(dataset.examples * fraction(spec))
-    return None
+    if dataset.examples is None:
+        return None
+    if isinstance(spec, ClassifierRunSpec):
+        return sizes(spec.data, dataset.examples)[0]
+    return int(dataset.examples * fraction(spec))

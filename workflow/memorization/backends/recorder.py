@@ -1,4 +1,4 @@
-"""What is recorded of classifiers while they are trained, in any back end: details.csv, and when a replicate has fitted.
+"""What is recorded of classifiers in training, by any back end: details.csv, and when a replicate has fitted.
 
 A Closer Look at Memorization, sections 3 to 5. Pure NumPy: groups hand out losses and predictions.
 """
@@ -131,7 +131,7 @@ class Recorder:
             ("corrupted_true", own & noise, self.data.true),
         ):
             count = mask.sum(axis=1)
-            if noise.any() and count.all() or part == "train":
+            if part == "train" or (noise.any() and count.all()):
                 right = ((predicted == labels) & mask).sum(axis=1) / count
                 self.details.add("accuracy", part, right, replicate=members, **now)
                 if part != "corrupted_true":  # these losses are against the given labels

@@ -72,14 +72,16 @@ def _read_batches(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(pixels), np.concatenate(labels)
 
 
+ALLOWED = {"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
+"""What a pickled array asks NumPy for, wherever that keeps it."""
+
+
 class _Unpickler(pickle.Unpickler):
     """What a batch is made of and nothing else: an archive is data, whoever packed it, and never runs code."""
 
-    ALLOWED = {"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
-
     def find_class(self, module: str, name: str) -> Any:
-        if module.partition(".")[0] == "numpy" and name in self.ALLOWED:
-            return self.ALLOWED[name]
+        if module.partition(".")[0] == "numpy" and name in ALLOWED:
+            return ALLOWED[name]
         if (module, name) == ("_codecs", "encode"):
             return codecs.encode
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a batch of images")
