@@ -1,123 +1,117 @@
-"""Loss-sensitivity: the adjoint recursion against autograd through unrolled steps and against finite differences."""
+"""Loss-sensitivity of whole runs: what goes into details.csv, of the training that was."""
 
-from itertools import pairwise
-
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from memorization import contracts, gini, weights  # noqa: E402
+from memorization.backends.details import Details  # noqa: E402
 from memorization.backends.torch import sensitivity  # noqa: E402
+from memorization.backends.torch.classifier_group import DeviceData, train_classifiers  # noqa: E402
+from memorization.backends.torch.unrolled import Replay, derivatives  # noqa: E402
+from memorization.classifier_specs import ClassifierRunSpec  # noqa: E402
+from memorization.data.labelled import LabelledData  # noqa: E402
+from memorization.noise import GaussianImages  # noqa: E402
 
-SHAPE, EXAMPLES, CLASSES = (5, 7, 6, 3), 12, 3
-RATES = [0.5, 0.5, 0.4, 0.4, 0.3, 0.3, 0.2]
-
-
-def training(replicates=2, sizes=SHAPE, examples=EXAMPLES, steps=7, seed=0):
-    """A short training in float64; the last mini-batch is smaller, and some examples come twice."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    start = [(draw(replicates, a, b) / a**0.5, 0.3 * draw(replicates, b)) for a, b in pairwise(sizes)]
-    labels = torch.arange(examples) % sizes[-1]
-    batches = [
-        torch.stack([torch.randperm(examples, generator=generator)[: 4 - (s == steps - 1)] for _ in range(replicates)])
-        for s in range(steps)
-    ]
-    return sensitivity.Unrolled(start, draw(examples, sizes[0]), labels, batches, RATES[:steps])
+CPU = torch.device("cpu")
+EXAMPLES, CLASSES, STEPS = 30, 3, 13
 
 
-def losses_after(run, k, images, updates, trained_on=None):
-    """Cross-entropies [N] of `images` after `updates` of replicate k; autograd follows every one of them."""
-    layers = [(w[k].clone().requires_grad_(), b[k].clone().requires_grad_()) for w, b in run.start]
-    trained_on = images if trained_on is None else trained_on
-
-    def losses(layers, x, y):
-        for number, (weight, bias) in enumerate(layers):
-            x = x @ weight + bias
-            x = x.relu() if number < len(layers) - 1 else x
-        return torch.nn.functional.cross_entropy(x, y, reduction="none")
-
-    for rows, rate in zip(run.batches[:updates], run.rates, strict=False):
-        flat = [p for pair in layers for p in pair]
-        slopes = torch.autograd.grad(
-            losses(layers, trained_on[rows[k]], run.labels[rows[k]]).mean(), flat, create_graph=True
-        )
-        flat = [p - rate * slope for p, slope in zip(flat, slopes, strict=True)]
-        layers = list(zip(flat[::2], flat[1::2], strict=True))
-    return losses(layers, images, run.labels)
+def make_spec(classes="own", matrix=False, **options):
+    return ClassifierRunSpec.model_validate(
+        {
+            "task": "classification",
+            "replicates": 3,
+            "data": {"train_examples": EXAMPLES, "classes": classes},
+            "model": {"units": 6},
+            "training": {"learning_rate": 0.3, "batch_size": 8, "epochs": STEPS / 4},
+            "measure": {"evaluations": 1, "sensitivity": {"times": 4, "classes": matrix}},
+        }
+        | options
+    )
 
 
-def class_terms(labels, classes):
-    return torch.nn.functional.one_hot(labels, classes).T.double() / len(labels)
+def make_data(classes=CLASSES):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((EXAMPLES, 1, 3, 3)).astype(np.float32)
+    labels = np.arange(EXAMPLES) % classes
+    clean = np.zeros(EXAMPLES, dtype=bool)
+    gaussian = GaussianImages.like(images, "scalar")
+    return LabelledData(images, labels, labels, clean, images[:9], labels[:9], classes, 1.0, gaussian)
 
 
-@pytest.mark.parametrize("sizes", [SHAPE, (5, 3), (5, 6, 3), (4, 6, 12)], ids=str)
-@pytest.mark.parametrize("direct", [True, False])
-def test_recursion_is_autograd_through_the_unrolled_steps(sizes, direct):
-    run, times = training(sizes=sizes), [0, 1, 3, 4, len(RATES)]
-    terms = class_terms(run.labels, sizes[-1])
-    found = sensitivity.derivatives(run, times, terms, direct=direct)
-    assert found.shape == (2, sizes[-1], len(times), *run.images.shape)
-    for k in range(2):
-        for at, t in enumerate(times):
-            images = run.images.clone().requires_grad_()
-            losses = losses_after(run, k, images if direct else run.images, t, trained_on=images)
-            for c, term in enumerate(terms):
-                target = (losses * term).sum()
-                wanted = torch.autograd.grad(target, images, retain_graph=True, allow_unused=True)[0]
-                wanted = torch.zeros_like(images) if wanted is None else wanted
-                torch.testing.assert_close(found[k, c, at], wanted, rtol=1e-9, atol=1e-13)
+def recorded(spec, data):
+    details = Details()
+    sensitivity.record(spec, DeviceData(data, CPU), CPU, details)
+    return contracts.check("details", details.frame())
 
 
-def test_recursion_is_the_finite_difference_of_whole_trainings():
-    run, step = training(replicates=1), 1e-6
-    found = sensitivity.derivatives(run, [5], torch.full((1, EXAMPLES), 1 / EXAMPLES, dtype=torch.float64))[0, 0, 0]
-    for n, pixel in [(int(run.batches[0][0, 0]), 0), (int(run.batches[3][0, 1]), 4), (2, 2)]:
-        either = []
-        for sign in (1, -1):
-            images = run.images.clone()
-            images[n, pixel] += sign * step
-            either.append(float(losses_after(run, 0, images, 5).mean().detach()))
-        assert float(found[n, pixel]) == pytest.approx((either[0] - either[1]) / (2 * step), rel=1e-5, abs=1e-10)
+def test_what_is_unrolled_is_the_training(tmp_path):
+    spec, data = make_spec(), make_data()
+    train_classifiers(spec, data, tmp_path, CPU)
+    run = sensitivity.unrolled(spec, DeviceData(data, CPU), [0, 1, 2], STEPS, CPU)
+    trained, replayed = weights.read(tmp_path), Replay(run).last
+    assert len(run.batches) == STEPS
+    for name, (weight, bias) in zip(("hidden1", "hidden2", "output"), replayed, strict=True):
+        np.testing.assert_allclose(weight.mT, trained[f"{name}.weight"], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(bias, trained[f"{name}.bias"], rtol=1e-4, atol=1e-6)
+    frame = contracts.read("details", tmp_path)
+    assert set(frame.loc[frame["measure"] == "gini_l1", "replicate"]) == {0, 1, 2}
 
 
-def test_it_is_not_the_gradient_of_the_loss_at_the_example():
-    run = training()
-    terms = torch.full((1, EXAMPLES), 1 / EXAMPLES, dtype=torch.float64)
-    total, direct = (sensitivity.derivatives(run, [len(RATES)], terms, direct=kind) for kind in (True, False))
-    _, ordinary = sensitivity.gradients(sensitivity.Replay(run).last, run.images, run.labels, terms)
-    torch.testing.assert_close(total - direct, ordinary[:, None, None], rtol=1e-9, atol=1e-13)
-    assert float(direct.abs().sum()) > 0.1 * float(ordinary.abs().sum())
+def test_rows_are_norms_of_the_derivatives():
+    spec, data = make_spec(matrix=True), make_data()
+    frame, times = recorded(spec, data), gini.log_spaced(STEPS, 4)
+    run = sensitivity.unrolled(spec, DeviceData(data, CPU), [0, 1, 2], STEPS, CPU)
+    found = derivatives(run, times, torch.full((1, EXAMPLES), 1 / EXAMPLES))[:, 0].numpy()
+    norms = np.abs(found).sum(-1)
+    now = frame[(frame["measure"] == "gini_l1") & (frame["part"] == "now")]
+    wide = now.pivot(index="replicate", columns="step", values="value")
+    assert list(wide.columns) == times
+    np.testing.assert_allclose(wide, gini.gini(norms), rtol=1e-4)
+    largest = frame[(frame["measure"] == "gini_linf") & (frame["part"] == "now")]
+    np.testing.assert_allclose(largest["value"], gini.gini(np.abs(found).max(-1)).ravel(), rtol=1e-4)
+    means = np.einsum("k,rkn->rn", gini.running_means(times)[-1], norms)
+    own = frame[frame["measure"] == "sensitivity_l1"].sort_values("item")
+    np.testing.assert_allclose(own["value"], means.mean(0), rtol=1e-4)
+    mean = frame[(frame["measure"] == "gini_l1") & (frame["part"] == "") & (frame["step"] == STEPS)]
+    np.testing.assert_allclose(mean["value"], gini.gini(means), rtol=1e-4)
 
 
-def test_terms_of_classes_add_up_to_the_mean_loss():
-    run = training()
-    parts = sensitivity.derivatives(run, [2, 6], class_terms(run.labels, CLASSES))
-    whole = sensitivity.derivatives(run, [2, 6], torch.full((1, EXAMPLES), 1 / EXAMPLES, dtype=torch.float64))
-    torch.testing.assert_close(parts.sum(1), whole[:, 0])
+def test_class_matrix_is_terms_by_examples():
+    """At a rate of almost nothing only the direct term is left: a class depends on its own examples."""
+    training = {"learning_rate": 1e-9, "batch_size": 8, "epochs": 0.25}
+    frame = recorded(make_spec(matrix=True, training=training), make_data())
+    cells = frame[(frame["measure"] == "sensitivity_class") & (frame["replicate"] == 1)]
+    matrix = cells.pivot(index="item", columns="other", values="value").to_numpy()
+    assert matrix.shape == (CLASSES, CLASSES)
+    assert np.diag(matrix).min() > 1e3 * matrix[~np.eye(CLASSES, dtype=bool)].max()
+    run = recorded(make_spec(matrix=True), make_data())
+    later = run[(run["measure"] == "sensitivity_class")].groupby(["item", "other"])["value"].mean().unstack()
+    assert later.to_numpy()[0, 1] > 1e-3 * later.to_numpy()[0, 0]
 
 
-def test_replicates_do_not_touch_each_other():
-    run, terms = training(replicates=3), class_terms(training().labels, CLASSES)
-    together = sensitivity.derivatives(run, [4, 7], terms)
-    alone = sensitivity.derivatives(run.rows(slice(1, 2)), [4, 7], terms)
-    torch.testing.assert_close(together[1:2], alone)
+def test_unique_classes_and_chunks_change_nothing(monkeypatch):
+    spec, data = make_spec("unique"), make_data(EXAMPLES)
+    together = recorded(spec, data)
+    monkeypatch.setattr(sensitivity, "FLOATS", 1)
+    alone = recorded(spec, data)
+    np.testing.assert_allclose(together["value"], alone["value"], rtol=1e-4)
+    assert together.drop(columns="value").equals(alone.drop(columns="value"))
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 5, 7])
-def test_replay_gives_every_set_of_parameters_once_from_the_last(steps):
-    run = training(steps=steps)
-    forward = [run.start]
-    replay = sensitivity.Replay(run)
-    for s in range(steps):
-        forward.append(replay.step(forward[-1], s))
-    seen = list(replay.backwards())
-    assert [t for t, _ in seen] == list(range(steps, -1, -1))
-    for t, layers in seen:
-        for pair, wanted in zip(layers, forward[t], strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(pair, wanted, strict=True))
-
-
-@pytest.mark.parametrize("times", [[2, 1], [1, 1], [-1], [len(RATES) + 1]], ids=str)
-def test_times_outside_the_training_are_refused(times):
-    with pytest.raises(ValueError, match="times"):
-        sensitivity.derivatives(training(), times, torch.ones(1, EXAMPLES, dtype=torch.float64))
+@pytest.mark.parametrize(
+    ("part", "options"),
+    [
+        ("training", {"training": {"optimizer": "momentum"}}),
+        ("dropout", {"training": {"dropout": 0.5}}),
+        ("stop_when_fit", {"training": {"stop_when_fit": True}}),
+        ("mlp", {"model": {"architecture": "cnn"}}),
+        ("subset", {"data": {"subset": 0.7}}),
+        ("data.classes own", {"data": {"classes": "unique"}}),
+    ],
+)
+def test_what_cannot_be_unrolled_is_refused(part, options):
+    with pytest.raises(ValueError, match=part):
+        make_spec(matrix=True, **options)

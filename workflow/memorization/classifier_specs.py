@@ -133,8 +133,8 @@ class ClassifierRunSpec(Trainable):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ClassifierRunSpec":
-        if self.measure.sensitivity is not None and self.training.optimizer != "sgd":
-            raise ValueError("measure.sensitivity: unrolls plain SGD; set training.optimizer: sgd")
+        if self.measure.sensitivity is not None:
+            self._require_unrollable()
         if self.model.architecture == "cnn" and (self.data.classes == "unique" or self.data.side is not None):
             raise ValueError("model.architecture cnn: takes images as they are, with their own classes")
         if self.measure.filters and self.model.architecture != "cnn":
@@ -142,3 +142,15 @@ class ClassifierRunSpec(Trainable):
         if self.data.without_noise and self.data.noise.kind == "none":
             raise ValueError("data.without_noise: needs a data.noise.kind to leave out")
         return self
+
+    def _require_unrollable(self) -> None:
+        """Loss-sensitivity goes back through every update, and knows only plain ones."""
+        given = self.training
+        plain = ClassifierTrainingSpec(**given.model_dump(include={"learning_rate", "batch_size", "epochs", "shuffle"}))
+        others = [f"training.{name}" for name, value in given if value != getattr(plain, name)]
+        if others:
+            raise ValueError(f"measure.sensitivity: unrolls plain SGD; leave out {', '.join(others)}")
+        if self.model.architecture != "mlp" or self.data.subset < 1:
+            raise ValueError("measure.sensitivity: of model.architecture mlp, trained on all examples (data.subset 1)")
+        if self.measure.sensitivity.classes and self.data.classes == "unique":
+            raise ValueError("measure.sensitivity.classes: needs data.classes own; the matrix would be too large")
