@@ -13,6 +13,7 @@ from memorization.errors import UserError
 from memorization.figure_specs import ClaimSpec
 from memorization.gates import (
     canaries,
+    closer_sensitivity,
     copies,
     defences,
     enron,
@@ -104,6 +105,11 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         enron.secrets_extracted,
         enron.secrets_memorised,
         enron.secret_search_is_rank,
+        closer_sensitivity.real_more_unequal,
+        closer_sensitivity.random_sets_equal,
+        closer_sensitivity.norms_agree,
+        closer_sensitivity.diagonal_dominates,
+        closer_sensitivity.real_more_off_diagonal,
     )
 }
 """Test name -> test(table, reference, **parameters) -> Outcome."""

@@ -1,1 +1,3 @@
 """The figures of A Closer Look at Memorization: one function per key, draw(table, reference) -> Figure."""
+
+from memorization.figures_closer_sensitivity import fig03_sensitivity, fig04_class_sensitivity  # noqa: F401
