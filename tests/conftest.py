@@ -14,7 +14,7 @@ from memorization.backends import BACKENDS
 
 ROOT = Path(__file__).parents[1]
 
-# The same examples every time: a test that passed for its author passes in CI. `--hypothesis-profile default` draws others.
+# The same examples every time: what passed for its author passes in CI. `--hypothesis-profile default` draws others.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
