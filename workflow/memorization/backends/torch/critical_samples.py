@@ -105,12 +105,16 @@ def measures(
     scale: float,
     drawn_from: Sequence[torch.Generator],
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(csr_<radius> or csr_count_<radius>, part) -> float64[R]: share and number of critical images [R, N, ...]."""
+    """(csr_<radius> or csr_count_<radius>, part) -> float64[R]: share and number of critical images [R, N, ...]; with
+    `spec.each` also (critical_<radius>, part) -> float64[R, N]: which they are.
+    """
     rows = {}
     for part, images in parts.items():
         for radius, found in search(logits, images, spec, scale, drawn_from).items():
             rows[f"csr_{radius:g}", part] = found.double().mean(1).cpu().numpy()
             rows[f"csr_count_{radius:g}", part] = found.sum(1).double().cpu().numpy()
+            if spec.each:
+                rows[f"critical_{radius:g}", part] = found.double().cpu().numpy()
     return rows
 
 
