@@ -13,6 +13,7 @@ from memorization.errors import UserError
 from memorization.figure_specs import ClaimSpec
 from memorization.gates import (
     canaries,
+    closer_examples,
     closer_sensitivity,
     copies,
     defences,
@@ -105,6 +106,9 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         enron.secrets_extracted,
         enron.secrets_memorised,
         enron.secret_search_is_rank,
+        closer_examples.difficulty_order,
+        closer_examples.noise_is_binomial,
+        closer_examples.labels_share_patterns,
         closer_sensitivity.real_more_unequal,
         closer_sensitivity.random_sets_equal,
         closer_sensitivity.norms_agree,

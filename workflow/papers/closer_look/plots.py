@@ -1,3 +1,4 @@
 """The figures of A Closer Look at Memorization: one function per key, draw(table, reference) -> Figure."""
 
+from memorization.figures_closer_examples import fig01_easy_examples  # noqa: F401
 from memorization.figures_closer_sensitivity import fig03_sensitivity, fig04_class_sensitivity  # noqa: F401
