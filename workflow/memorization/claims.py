@@ -13,6 +13,7 @@ from memorization.errors import UserError
 from memorization.figure_specs import ClaimSpec
 from memorization.gates import (
     canaries,
+    closer_capacity,
     closer_examples,
     closer_sensitivity,
     copies,
@@ -106,6 +107,12 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         enron.secrets_extracted,
         enron.secrets_memorised,
         enron.secret_search_is_rank,
+        closer_capacity.width_needed_rises,
+        closer_capacity.width_needed_is_flat,
+        closer_capacity.last_doubling_helps_noise,
+        closer_capacity.removing_noise_lowers_width,
+        closer_capacity.noise_gains_more_from_width,
+        closer_capacity.noise_slows_more_with_data,
         closer_examples.difficulty_order,
         closer_examples.noise_is_binomial,
         closer_examples.labels_share_patterns,

@@ -37,7 +37,7 @@ def fig05_capacity(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         _needed(needed, own, COLORS["exact"], name, filled=fill, shift=0.006 * (1 if fill else -1))
     _removal(removed, tidy_capacity.needed(frame[frame["level"] > 0], "final", SHARE))
     panels_noise.titled(last, "(a) Validation accuracy after training", reference, "accuracy")
-    relative.set_title("(b) Relative to each network's best width")
+    panels_noise.titled(relative, "(b) Relative to the best width", reference, "relative")
     panels_noise.titled(needed, f"(c) Width for {SHARE:.0%} of the maximum", reference, "width needed")
     panels_noise.titled(removed, "(d) The same, noise examples left out", reference, "noise removed")
     last.set_ylabel("accuracy (%)")
@@ -56,13 +56,13 @@ def text_capacity_cifar10(table: pd.DataFrame, reference: pd.DataFrame) -> Figur
     for axes, letter, (kind, name) in zip(grid, "ab", kinds.items(), strict=False):
         own = frame[frame["noise"].isin(("none", kind))]
         _curves(axes, own, "final")
-        axes.set_title(f"({letter}) {name.capitalize()}")
+        panels_noise.titled(axes, f"({letter}) {name.capitalize()}", reference, kind)
         axes.set_ylabel("validation accuracy (%)")
         found = tidy_capacity.needed(own, "final", SHARE)
         shift = 0.008 * (1 if kind == "inputs" else -1)
         _needed(grid[2], found, panels_noise.KINDS[kind], name, shift=shift)
     panels_noise.titled(grid[2], f"(c) Width for {SHARE:.0%}", reference, "width needed", width=40)
-    plotting.legend_below(figure, grid, 7)
+    plotting.legend_below(figure, grid[:2], 7)
     return figure
 
 
@@ -187,7 +187,7 @@ def _times(axes: Axes, frame: pd.DataFrame, along: str) -> None:
     if frame["censored"].any():
         axes.scatter([], [], marker="^", s=24, facecolor="white", edgecolor="#444444", label="more than half not there")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:g}")[0] in "25" else "")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "235" else "")
 
 
 def _medians(frame: pd.DataFrame, along: str) -> pd.DataFrame:

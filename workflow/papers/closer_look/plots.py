@@ -1,4 +1,5 @@
 """The figures of A Closer Look at Memorization: one function per key, draw(table, reference) -> Figure."""
 
+from memorization.figures_closer_capacity import fig05_capacity, fig06_convergence, text_capacity_cifar10  # noqa: F401
 from memorization.figures_closer_examples import fig01_easy_examples  # noqa: F401
 from memorization.figures_closer_sensitivity import fig03_sensitivity, fig04_class_sensitivity  # noqa: F401
