@@ -23,7 +23,7 @@ SETTINGS = (("none", "init"), ("none", "trained"), ("labels", "init"), ("labels"
 
 
 @styled
-def example_scores(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+def fig01_easy_examples(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """Sorted P(correct) of single examples after one epoch; and their variance over a binomial's."""
     backends = sorted(table["backend"].dropna().unique(), reverse=True) or ["torch"]
     figure = plotting.new_figure(2.9)
@@ -96,7 +96,7 @@ def _variance_ratios(axes: Axes, table: pd.DataFrame, backends: list[str]) -> No
 
 
 @styled
-def example_scores(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+def fig02_filters(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """First-layer filters of a network trained on real data and of one trained on randY; how smooth all are."""
     figure = plotting.new_figure(2.7)
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 0.8, 0.8])
