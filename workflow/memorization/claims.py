@@ -16,6 +16,7 @@ from memorization.gates import (
     closer_capacity,
     closer_examples,
     closer_regularisers,
+    closer_scores,
     closer_sensitivity,
     copies,
     defences,
@@ -125,6 +126,8 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         closer_sensitivity.norms_agree,
         closer_sensitivity.diagonal_dominates,
         closer_sensitivity.real_more_off_diagonal,
+        closer_scores.scores_agree,
+        closer_scores.scores_find_mislabelled,
     )
 }
 """Test name -> test(table, reference, **parameters) -> Outcome."""
