@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from memorization import classifier_models, filters
-from memorization.classifier_specs import ClassifierSpec
+from memorization.classifier_specs import ClassifierRunSpec, ClassifierSpec
+from memorization.configuration import ROOT
+from memorization.data.registry import registry
 from memorization.difficulty import spread
 from memorization.errors import UserError
+from memorization.monitor import assumed_seconds
+from memorization.preflight import expected_examples
 
 RNG = np.random.default_rng
 
@@ -134,3 +138,22 @@ def test_initial_weights_are_keras_defaults():
 def test_images_too_small_for_the_cnn_are_a_one_line_error():
     with pytest.raises(UserError, match=r"padding valid_stride3: images of 28x28 pixels are too small"):
         classifier_models.shapes(ClassifierSpec(architecture="cnn"), (1, 28, 28), 10)
+
+
+def test_the_plan_knows_how_long_a_classifier_takes_about():
+    datasets = registry(ROOT / "config" / "datasets.yaml")
+
+    def spec(**changes):
+        tree = {"task": "classification", "training": {"epochs": 2.0}, "data": {"train_examples": 1000}}
+        return ClassifierRunSpec.model_validate(tree | changes)
+
+    assert expected_examples(spec(), datasets["mnist"]) == 1000
+    assert expected_examples(spec(data={}), datasets["mnist"]) == 50_000
+    once = assumed_seconds(spec(), datasets)
+    assert 0.1 < once < 100
+    assert assumed_seconds(spec(training={"epochs": 6.0}), datasets) == pytest.approx(3 * once)
+    half = {"data": {"train_examples": 1000, "subset": 0.5}}
+    assert assumed_seconds(spec(**half), datasets) == pytest.approx(once / 2)
+    colour = spec(data={"dataset": "cifar10", "train_examples": 1000}, model={"architecture": "cnn"})
+    assert assumed_seconds(colour, datasets) > once
+    assert assumed_seconds(spec(model={"units": 64}), datasets) < once / 50
