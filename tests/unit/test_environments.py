@@ -41,8 +41,9 @@ def test_environments_are_built_side_by_side(root):
     script = root / environments.SCRIPT
     script.parent.mkdir(parents=True)
     script.write_text(
-        'touch "$1/begun"; for i in $(seq 200); do [ -e envs/torch/begun ] && [ -e envs/tf/begun ] && break; sleep 0.05; done\n'
-        "[ -e envs/torch/begun ] && [ -e envs/tf/begun ] || { echo alone; exit 1; }\n"
+        'touch "$1/begun"; both() { [ -e envs/torch/begun ] && [ -e envs/tf/begun ]; }\n'
+        "for i in $(seq 200); do both && break; sleep 0.05; done\n"
+        "both || { echo alone; exit 1; }\n"
         f'echo "# pins {hashlib.sha256(b"[project]").hexdigest()[:12]}" > "$1/$2"\n'
     )
     environments.build_all(["torch", "tf"], root=root)
