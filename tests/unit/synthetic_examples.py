@@ -26,7 +26,7 @@ def rates(difficulty=None, class_bias=None, runs=100, examples=300, kinds=KINDS,
         correct, labels = successes(runs, examples, difficulty[kind], class_bias[kind], rng)
         found = spread(correct, labels, resamples, rng)
         common = {"run": f"{number:012d}", "replicate": -1, "step": 40, "epoch": 1.0, "part": "train", "other": -1,
-                  "data.noise.kind": kind}  # fmt: skip
+                  "data.noise.kind": kind, "replicates": runs}  # fmt: skip
         for i, value in enumerate(correct.mean(0)):
             rows.append(common | {"measure": "p_correct", "item": i, "value": value})
         for measure, one, many in (
@@ -35,7 +35,7 @@ def rates(difficulty=None, class_bias=None, runs=100, examples=300, kinds=KINDS,
         ):
             for item, value in enumerate((one, *many), -1):
                 rows.append(common | {"measure": measure, "item": item, "value": value})
-    return table("fig01_easy_examples", {"details": rows}, **{"replicates": runs} | options)
+    return table("fig01_easy_examples", {"details": rows}, **options)
 
 
 def filters(trained=None, networks=5, spread_=0.02, shown=4, kinds=("none", "labels"), **options):

@@ -102,20 +102,20 @@ def test_few_networks_are_undecided():
 # --- drawings ----
 
 DRAWN = {
-    "whole": (figures.fig01_easy_examples, synthetic.rates()),
-    "one set": (figures.fig01_easy_examples, synthetic.rates(kinds=("labels",), runs=12)),
-    "few runs": (figures.fig01_easy_examples, synthetic.rates(runs=2, resamples=0)),
-    "no rows": (figures.fig01_easy_examples, synthetic.rates().iloc[:0]),
-    "filters": (figures.fig02_filters, synthetic.filters()),
-    "two networks": (figures.fig02_filters, synthetic.filters(networks=2)),
-    "real only": (figures.fig02_filters, synthetic.filters(kinds=("none",))),
-    "no filters": (figures.fig02_filters, synthetic.filters().iloc[:0]),
+    "whole": (figures.fig01_easy_examples, synthetic.rates),
+    "one set": (figures.fig01_easy_examples, lambda: synthetic.rates(kinds=("labels",), runs=12)),
+    "few runs": (figures.fig01_easy_examples, lambda: synthetic.rates(runs=2, resamples=0)),
+    "no rows": (figures.fig01_easy_examples, lambda: synthetic.rates().iloc[:0]),
+    "filters": (figures.fig02_filters, synthetic.filters),
+    "two networks": (figures.fig02_filters, lambda: synthetic.filters(networks=2)),
+    "real only": (figures.fig02_filters, lambda: synthetic.filters(kinds=("none",))),
+    "no filters": (figures.fig02_filters, lambda: synthetic.filters().iloc[:0]),
 }
 
 
-@pytest.mark.parametrize(("draw", "table"), DRAWN.values(), ids=DRAWN)
-def test_figures_are_drawn_whatever_is_missing(draw, table):
-    figure = draw(table, REFERENCE[REFERENCE["figure"] == draw.__name__])
+@pytest.mark.parametrize(("draw", "make"), DRAWN.values(), ids=DRAWN)
+def test_figures_are_drawn_whatever_is_missing(draw, make):
+    figure = draw(make(), REFERENCE[REFERENCE["figure"] == draw.__name__])
     figure.canvas.draw()
 
 

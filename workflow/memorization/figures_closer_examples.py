@@ -13,7 +13,7 @@ from memorization.plotting import COLORS, styled
 
 EDGE = 5
 """Pixels along a filter's edge."""
-SHOWN = 25
+SHOWN = 49
 """Filters drawn per grid."""
 STRUCTURE = {
     "filter_tv": "total variation / deviation",
