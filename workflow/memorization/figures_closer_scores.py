@@ -1,5 +1,7 @@
 """Beyond the papers: how five scores of the same training examples rank them."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,10 +14,10 @@ from memorization.single_examples import SCORES
 from memorization.statistics import Interval
 
 AXES = {
-    "difficulty": "share of models wrong after one epoch",
-    "sensitivity": "loss-sensitivity ($L_1$, mean)",
-    "critical": "searches that find a critical sample",
-    "forgetting": "forgetting events per model",
+    "difficulty": "wrong after one epoch\n(share of models)",
+    "sensitivity": "loss-sensitivity\n($L_1$, mean over updates)",
+    "critical": "critical samples\n(share of searches)",
+    "forgetting": "forgetting events\n(mean over models)",
 }
 """Column -> axis label of the panels against the memorisation score."""
 
@@ -24,8 +26,8 @@ AXES = {
 def example_scores(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """Rank correlations of all pairs of scores, and the memorisation score against each of the others."""
     scores = single_examples.of_examples(table)
-    figure = plotting.new_figure(3.9)
-    grid = figure.add_gridspec(2, 3, width_ratios=[2.15, 1, 1])
+    figure = plotting.new_figure(4.1)
+    grid = figure.add_gridspec(2, 3, width_ratios=[2.2, 1, 1])
     whole = figure.add_subplot(grid[:, 0])
     _matrix(whole, scores)
     first = None
@@ -47,7 +49,7 @@ def _matrix(axes: Axes, scores: pd.DataFrame) -> None:
     """
     names = list(SCORES)
     found = {(i, j): _entry(scores, i, j) for i in range(len(names)) for j in range(len(names))}
-    axes.set_title("(a) Rank correlations; diagonal: finding wrong labels")
+    axes.set_title("(a) Rank correlations")
     if not any(np.isfinite(interval.estimate) for interval in found.values()):
         return nothing(axes, "no two scores of the same examples")
     colors = np.full((len(names), len(names)), np.nan)
@@ -57,9 +59,9 @@ def _matrix(axes: Axes, scores: pd.DataFrame) -> None:
     for (i, j), interval in found.items():
         strong = i != j and np.isfinite(interval.estimate) and abs(interval.estimate) > 0.65
         _cell(axes, i, j, interval, "white" if strong else "#222222")
-    broken = [name.replace(" ", "\n", 1) for name in SCORES.values()]
-    axes.set_xticks(range(len(names)), broken, fontsize=6.4)
-    axes.set_yticks(range(len(names)), broken, fontsize=6.4)
+    broken = [textwrap.fill(name.replace("-", "- "), 12).replace("- ", "-") for name in SCORES.values()]
+    axes.set_xticks(range(len(names)), broken, fontsize=6.2)
+    axes.set_yticks(range(len(names)), broken, fontsize=6.2)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.set_xlabel("Spearman, 95 %: below the diagonal right labels, above it all;\non it: area under the ROC curve",
