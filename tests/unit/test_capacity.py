@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from synthetic_capacity import SIZES, WIDTHS, capacity, convergence
 
-from memorization import tidy_capacity
+from memorization import figures_closer_capacity, tidy, tidy_capacity
+from memorization.expansion import PAPERS
 from memorization.gates import closer_capacity as gates
 
 
@@ -179,3 +180,43 @@ def test_settings_that_a_figure_does_not_vary_have_their_defaults():
     assert set(frame["noise"]) == {"none", "inputs"}
     assert isinstance(frame, pd.DataFrame)
     assert np.isfinite(frame["width"]).all()
+
+
+# --- drawings -----------------------------------------------------------------------------------------------------
+
+FIGURES = {
+    "fig05_capacity": capacity,
+    "fig06_convergence": lambda replicates: convergence(replicates, cap=60),
+    "text_capacity_cifar10": lambda replicates: capacity(replicates, kind="labels"),
+}
+
+
+def drawn(name, table):
+    """The figure, and everything written in its panels."""
+    reference = tidy.read_reference(PAPERS / "closer_look" / "reference.csv", name)
+    assert len(reference)
+    figure = getattr(figures_closer_capacity, name)(table, reference)
+    figure.canvas.draw()
+    return figure, [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawings_tell_what_the_paper_says(name, replicates):
+    figure, texts = drawn(name, FIGURES[name](replicates))
+    assert any("paper: " in text for text in texts)
+    assert not any("no model" in text for text in texts)
+    assert {text.get_text() for text in figure.legends[0].texts} >= {"real data", "80% noise"}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawings_of_empty_tables_say_so(name):
+    _, texts = drawn(name, capacity().iloc[:0])
+    assert sum("no model" in text or "no training" in text for text in texts) >= 2
+
+
+def test_medians_that_were_not_reached_are_drawn_as_triangles():
+    figure, _ = drawn("fig06_convergence", convergence(cap=60))
+    assert "more than half not there" in {text.get_text() for text in figure.legends[0].texts}
+    figure, _ = drawn("fig06_convergence", convergence())
+    assert "more than half not there" not in {text.get_text() for text in figure.legends[0].texts}
