@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import synthetic_scores as synthetic
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -46,6 +46,7 @@ def test_a_replaced_label_that_stayed_right_is_not_mislabelled():
     assert not scoring.of_examples(table)["mislabelled"].any()
 
 
+@settings(deadline=None, max_examples=30)
 @given(arrays(float, (2, 12), elements=st.integers(0, 5)))
 def test_correlation_is_spearmans(pair):
     interval = scoring.rank_correlation(*pair, resamples=20)
@@ -66,6 +67,7 @@ def test_correlation_interval_covers_and_needs_pairs():
     assert np.isnan(scoring.rank_correlation(holes, x).estimate)
 
 
+@settings(deadline=None, max_examples=30)
 @given(arrays(float, 30, elements=st.integers(0, 6)))
 def test_detection_is_the_area_under_the_roc_curve(score):
     marked = np.arange(30) % 3 == 0
