@@ -38,14 +38,18 @@ class Config(Strict):
     """config/config.yaml, one field per key."""
 
     scale: Literal["smoke", "reduced", "paper", "trial"] = Field("reduced", description="A file of config/scales/.")
-    papers: Names = Field(("secret_sharer", "tensorflow_privacy", "beyond"), description="Folders of workflow/papers/.")
+    papers: Names = Field(
+        ("secret_sharer", "tensorflow_privacy", "closer_look", "beyond"), description="Folders of workflow/papers/."
+    )
     figures: Names = Field((), description="Only these figure keys; empty: all.")
     backends: Names = Field(("torch", "tf"), description="Back ends that train.")
     data: DataConfig = DataConfig()
     tables: Literal["run", "published"] = Field("run", description="Draw from own runs or from committed tables.")
     software: Literal["uv", "ambient"] = Field("uv", description="Build envs/ with uv, or use python as found.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where back ends compute.")
-    warm: bool = Field(True, strict=False, description="Local jobs fork an interpreter that has its imports done (warm.py).")
+    warm: bool = Field(
+        True, strict=False, description="Local jobs fork an interpreter that has its imports done (warm.py)."
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
