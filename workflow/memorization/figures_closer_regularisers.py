@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 
 from memorization import plotting, statistics, tidy_regularisers
@@ -24,6 +26,13 @@ STYLES = {
 """Technique -> colour and marker, in both figures."""
 NAMES = {NONE: "no regularisation", "input noise": "Gaussian input noise", "hidden noise": "Gaussian hidden noise"}
 LINES = {"torch": "-", "tf": "--"}
+
+
+def _logarithmic(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 times powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _name(technique: str) -> str:
@@ -161,6 +170,7 @@ def _curves(axes: Axes, frame: pd.DataFrame) -> None:
             at = max(1, own["epoch"].nunique() // 6)
             style = {"ls": LINES.get(backend, "-"), "lw": 1.2, "marker": marker, "ms": 5 if name == NONE else 3}
             plotting.band(axes, own, "epoch", "loss", color, label, markevery=at, **style)
+    _logarithmic(axes.yaxis)
     return None
 
 
@@ -180,6 +190,8 @@ def _orderings(axes: Axes, frame: pd.DataFrame) -> None:
         x, y = (at.estimate for at in places)
         axes.errorbar(x, y, xerr=errors[0], yerr=errors[1], fmt=marker, color=color, ms=8 if name == NONE else 5,
                       elinewidth=0.7)  # fmt: skip
+    _logarithmic(axes.xaxis)
+    _logarithmic(axes.yaxis)
     rho = float(spearman(means["randY"], means["real"])) if len(means) > 2 else np.nan
     axes.set_title(f"(c) Spearman {rho:.2f}" if np.isfinite(rho) else "(c) At the end")
     return None
