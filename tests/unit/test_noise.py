@@ -1,6 +1,7 @@
 """randX and randY, the labelled data made of them, and which examples a replicate sees."""
 
 import gzip
+import os
 import pickle
 import tarfile
 from io import BytesIO
@@ -212,6 +213,23 @@ def test_batches_are_joined_by_number_whatever_their_order_in_the_archive(tmp_pa
     assert pixels.shape == (6, 3, 32, 32)
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], [1, 1, 2, 2, 3, 3])
     np.testing.assert_array_equal(labels, [1, 0, 2, 0, 3, 0])
+
+
+def test_an_archive_is_unpacked_once(tmp_path):
+    """Later readers need neither its time nor its bytes; another archive in its place is read anew."""
+    path = tmp_path / "cifar-10-python.tar.gz"
+    for label in (1, 2):
+        rows = np.full((2, 3072), label, dtype=np.uint8)
+        write_archive(path, {"a/data_batch_1": pickle.dumps({b"data": rows, b"labels": [label, 0]}, protocol=2)})
+        os.utime(path, (label * 1e9, label * 1e9))
+        for kept in tmp_path.glob(".*.npy"):
+            os.utime(kept, (1.5e9, 1.5e9))
+        for content in (path.read_bytes(), b"gone"):
+            path.write_bytes(content)
+            os.utime(path, (label * 1e9, label * 1e9))
+            pixels, labels = read_training(tmp_path, CIFAR10)
+            np.testing.assert_array_equal(pixels, rows.reshape(2, 3, 32, 32))
+            np.testing.assert_array_equal(labels, [label, 0])
 
 
 class Evil:
