@@ -221,12 +221,12 @@ def test_an_archive_is_unpacked_once(tmp_path):
     for label in (1, 2):
         rows = np.full((2, 3072), label, dtype=np.uint8)
         write_archive(path, {"a/data_batch_1": pickle.dumps({b"data": rows, b"labels": [label, 0]}, protocol=2)})
-        os.utime(path, (label * 1e9, label * 1e9))
+        os.utime(path, (label * 1e8, label * 1e8))
         for kept in tmp_path.glob(".*.npy"):
-            os.utime(kept, (1.5e9, 1.5e9))
+            os.utime(kept, (1.5e8, 1.5e8))
         for content in (path.read_bytes(), b"gone"):
             path.write_bytes(content)
-            os.utime(path, (label * 1e9, label * 1e9))
+            os.utime(path, (label * 1e8, label * 1e8))
             pixels, labels = read_training(tmp_path, CIFAR10)
             np.testing.assert_array_equal(pixels, rows.reshape(2, 3, 32, 32))
             np.testing.assert_array_equal(labels, [label, 0])
