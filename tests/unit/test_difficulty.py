@@ -20,7 +20,7 @@ def test_the_ratio_is_the_variance_over_the_binomials():
     rng = RNG(0)
     correct = rng.random((20, 300)) < rng.random(300)
     rates = correct.mean(0)
-    wanted = rates.var() / (rates.mean() * (1 - rates.mean()) / 20)
+    wanted = rates.var(ddof=1) / (rates.mean() * (1 - rates.mean()) / 20)
     found = spread(correct, np.zeros(300, dtype=int), 10, RNG(1))
     assert found.ratio == pytest.approx(wanted)
     assert found.within == pytest.approx(wanted)
@@ -34,7 +34,7 @@ def test_within_classes_the_rates_are_compared_with_their_classes():
     found = spread(correct, labels, 200, RNG(1))
     rates = correct.mean(0)
     share = [(labels == c).mean() for c in range(3)]
-    variance = sum(s * rates[labels == c].var() for c, s in enumerate(share))
+    variance = sum(((rates[labels == c] - rates[labels == c].mean()) ** 2).sum() for c in range(3)) / (600 - 3)
     means = [rates[labels == c].mean() for c in range(3)]
     binomial = sum(s * m * (1 - m) / 30 for m, s in zip(means, share, strict=True))
     assert found.within == pytest.approx(variance / binomial)
@@ -68,9 +68,16 @@ def test_resampled_ratios_vary_around_the_ratio_and_not_above_it():
     assert np.std(found.ratios) == pytest.approx(np.std(others), rel=0.5)
 
 
+def test_small_classes_do_not_shrink_the_ratio():
+    """Three examples a class: a variance by their number instead of two would be a third too small."""
+    labels = np.repeat(np.arange(100), 3)
+    found = [spread(RNG(s).random((40, 300)) < 0.4, labels, 0, RNG(0)).within for s in range(20)]
+    assert np.mean(found) == pytest.approx(1, abs=0.1)
+
+
 def test_runs_that_agree_wholly_have_the_largest_ratio():
     correct = np.tile(RNG(0).random(200) < 0.5, (10, 1))
-    assert spread(correct, np.zeros(200, dtype=int), 0, RNG(0)).ratio == pytest.approx(10)
+    assert spread(correct, np.zeros(200, dtype=int), 0, RNG(0)).ratio == pytest.approx(10 * 200 / 199)
 
 
 def test_independent_weights_have_no_structure_and_smooth_ones_have():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memorization.classifier_specs import ClassifierRunSpec, NoiseSpec
@@ -113,6 +113,7 @@ def test_training_and_validation_do_not_overlap(digits):
     assert not data.corrupted.any()
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.integers(10, 100_000), st.integers(1, 60_000), st.integers(1, 20_000))
 def test_sizes_fit_the_file(examples, wanted, held_out):
     spec = make_spec(train_examples=wanted, validation_examples=held_out).data
@@ -173,6 +174,7 @@ def test_each_replicate_has_a_share_of_its_own_for_all_epochs():
         np.testing.assert_array_equal(np.sort(np.concatenate(batches(spec, 1, epoch, 50))), own[1])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 64), st.booleans())
 def test_an_epoch_shows_every_example_once_in_batches_of_equal_size(examples, size, shuffle):
     spec = make_spec(training={"batch_size": size, "shuffle": shuffle})

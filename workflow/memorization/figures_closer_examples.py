@@ -31,9 +31,9 @@ def fig01_easy_examples(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     for axes, backend in zip(grid, backends, strict=False):
         _sorted_rates(axes, table, backend)
         name = f" ({backend})" * (len(backends) > 1)
-        titled(axes, f"(a) After one epoch{name}", reference, "rates", width=58)
+        titled(axes, f"(a) After one epoch{name}", reference, "rates", width=58 if len(backends) == 1 else 36)
     _variance_ratios(grid[-1], table, backends)
-    titled(grid[-1], "(b) Variance over a binomial's", reference, "ratios", width=40)
+    titled(grid[-1], "(b) Variance ratio", reference, "ratios", width=40 if len(backends) == 1 else 30)
     plotting.legend_below(figure, grid[:-1], 4)
     return figure
 
@@ -77,6 +77,7 @@ def _variance_ratios(axes: Axes, table: pd.DataFrame, backends: list[str]) -> No
                 if not len(resampled):
                     continue
                 low, high = np.nanquantile(resampled, [0.025, 0.975])
+                low = max(low, estimate / 10)  # on a logarithmic axis
                 at = x + (0.15 if within else -0.15) + 0.07 * place
                 error = [[max(estimate - low, 0)], [max(high - estimate, 0)]]
                 axes.errorbar(at, estimate, error, fmt=marker, ms=4.5, color=KINDS[kind], elinewidth=1.2,
@@ -107,7 +108,7 @@ def fig02_filters(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     for one, (measure, label), letter in zip(axes[2:], STRUCTURE.items(), "cd", strict=True):
         _structure(one, tidy_examples.structure(table, measure) * (100 if "frequency" in measure else 1))
         one.set_ylabel(label)
-        titled(one, f"({letter}) {'Roughness' if letter == 'c' else 'Low frequencies'}", reference, measure, width=26)
+        titled(one, f"({letter}) {'Roughness' if letter == 'c' else 'Smoothness'}", reference, measure, width=26)
     plotting.legend_below(figure, axes[2:], 3)
     return figure
 
