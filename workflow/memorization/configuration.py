@@ -31,7 +31,7 @@ class DataConfig(Strict):
     on_missing: Literal["auto", "standin", "error"] = Field(
         "auto", description="When neither mirror nor network has a data set; auto: what the scale says."
     )
-    trust_local: bool = Field(False, description="Accept mirror files whose checksum differs.")
+    trust_local: bool = Field(False, strict=False, description="Accept mirror files whose checksum differs.")
 
 
 class Config(Strict):
