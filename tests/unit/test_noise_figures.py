@@ -67,8 +67,8 @@ def test_back_ends_have_columns_of_their_own():
     table = made("fig07_mnist_noise", seeds=2)
     tf = table.assign(backend="tf")
     text = words(draw("fig07_mnist_noise", pd.concat([table, tf[~tf["measure"].str.startswith("csr")]])))
-    assert "noise on inputs, torch" in text
-    assert "noise on inputs, tf" in text
+    assert "Noise on inputs, torch" in text
+    assert "Noise on inputs, tf" in text
     assert "no critical" in text.replace("\n", " ")
 
 
