@@ -228,7 +228,8 @@ def text_word_canaries(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     for shift, (name, color) in zip((-0.1, 0.1), NUMERAL.items(), strict=True):
         own = found[found["numerals"] == name].assign(place=lambda f, shift=shift: f["place"] + shift)
         _models(left, own, "place", color)
-        _means(left, own, color, f"{name}: mean, 95 %, {plotting.models(len(own))}", (0, space))
+        label = f"{name}: mean, 95 %, {plotting.models(len(own))}"
+        _means(left, own.assign(place=own["place"] + 0.06), color, label, (0, space))
     for name, label in (("digits", "digit tokens"), ("number words", "number words")):
         bits, mark = plotting.value(reference, "X6 word level", label)
         _at_the_edge(left, bits, NUMERAL[name], f"paper: {name} ({mark})")
