@@ -50,7 +50,7 @@ def sided(found: bool, contradicted: bool, toward: bool, n: int, planned: int) -
     five seeds) are excluded at level .05; that counts as "not reproduced" from the planned seeds on.
     """
     if found or contradicted:
-        return found, ""
+        return bool(found), ""
     if toward:
         return None, f"; in the claimed direction, but {n} seeds do not tell it from chance"
     return (False, "") if n >= planned else (None, f"; {n} seeds are too few to say that it is absent")
