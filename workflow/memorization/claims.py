@@ -121,6 +121,7 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         closer_capacity.noise_slows_more_with_data,
         closer_critical.noise_more_critical,
         closer_critical.csr_rises_then_levels,
+        closer_critical.radii_agree,
         closer_critical.train_csr_rises_then_falls,
         closer_examples.difficulty_order,
         closer_examples.noise_is_binomial,
