@@ -45,7 +45,9 @@ class Config(Strict):
     tables: Literal["run", "published"] = Field("run", description="Draw from own runs or from committed tables.")
     software: Literal["uv", "ambient"] = Field("uv", description="Build envs/ with uv, or use python as found.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where back ends compute.")
-    warm: bool = Field(True, strict=False, description="Local jobs fork an interpreter that has its imports done (warm.py).")
+    warm: bool = Field(
+        True, strict=False, description="Local jobs fork an interpreter that has its imports done (warm.py)."
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ FITTING = {
     "image": ("images",),
     "translation": ("pairs",),
     "classification": ("images", "batches"),
+    "federated": ("images", "batches", "rows"),
 }
 """Task -> the kinds of data that it can be trained on."""
 

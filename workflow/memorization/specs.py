@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from memorization import NUMERICS_VERSION
 from memorization.canaries import CanaryFormat, require_contexts
 from memorization.classifier_specs import ClassifierRunSpec
+from memorization.federated_specs import FederatedRunSpec
 from memorization.spec_base import LATER, Above, Count, Fraction, Positive, Strict, Trainable, digest
 from memorization.translation_specs import OptimisationSpec, TranslationRunSpec
 
@@ -264,6 +265,7 @@ TASKS: dict[str, type[Trainable]] = {
     "image": ImageRunSpec,
     "translation": TranslationRunSpec,
     "classification": ClassifierRunSpec,
+    "federated": FederatedRunSpec,
 }
 """`task` of a specification -> its class; without the key it is a text."""
 

@@ -1,0 +1,115 @@
+"""Specification of a federation whose user asks to be forgotten (Learn to Forget, arXiv 2003.10933).
+
+Two papers share that number: v1 is about federated learning and states no number; v3 (TDSC) is about a central model
+and claims forgetting rates. What neither abstract says is a choice of ours, marked in the brief.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from memorization.spec_base import Above, Count, Fraction, Positive, Strict, Trainable
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class SharesSpec(Strict):
+    """Who holds what. All parts are disjoint; every seed draws its own."""
+
+    dataset: str = Field("mnist", description="A key of config/datasets.yaml: images, or rows of numbers with a class.")
+    users: Positive = 10
+    examples_per_user: Positive = 200
+    partition: Literal["iid", "dirichlet"] = Field("iid", description="dirichlet: each class is shared out unevenly.")
+    alpha: Above = Field(0.5, description="Of dirichlet.")
+    forget: Fraction = Field(1.0, description="Share of user 0's examples that is to be forgotten, drawn at random.")
+    third_party: Positive = Field(500, description="Examples that nobody trains on: Forsaken's target.")
+    third_party_source: Literal["same", "other", "noise"] = Field(
+        "same", description="same distribution; classes shuffled pixel- or feature-wise (other); uniform noise."
+    )
+    shadow: Positive = Field(1000, description="Examples on which oracles are calibrated, half of them as members.")
+    test_examples: Positive = 1000
+
+
+class NetworkSpec(Strict):
+    """The classifier."""
+
+    architecture: Literal["linear", "svm", "mlp"] = Field(
+        "mlp", description="linear: softmax regression; svm: linear one-against-rest hinge, posteriors by softmax."
+    )
+    units: tuple[Positive, ...] = Field((128,), strict=False, description="Of the MLP's hidden layers.")
+
+
+class FederationSpec(Strict):
+    """FedAvg (McMahan et al. 2017)."""
+
+    rounds: Positive = 40
+    local_epochs: Positive = 5
+    batch_size: Positive = 10
+    learning_rate: Above = 0.1
+
+
+class RequestSpec(Strict):
+    """One way of forgetting, from the same trained federation."""
+
+    method: Literal["retrain", "forsaken", "ascent", "federaser", "sisa", "without_user", "placebo"] = Field(
+        "forsaken",
+        description="retrain: from scratch without the forgotten data; without_user: the others train on; "
+        "placebo: random updates of the norm of Forsaken's.",
+    )
+    rounds: Positive = Field(
+        60, description="Unlearning rounds J (of retrain, sisa, federaser: given by the federation)."
+    )
+    generator: Literal["G0", "G1"] = Field(
+        "G1", description="Dummy gradients by one proximal gradient step (G0), or by an inner optimisation (G1)."
+    )
+    step: Above = Field(0.5, description="Of the gradient, in G0, in G1's inner steps, and in ascent.")
+    inner_steps: Positive = Field(5, description="Of G1.")
+    penalty: Weight = Field(0.01, description="lambda.")
+    importance: Literal["none", "uniform", "gradient"] = Field(
+        "gradient", description="omega: no penalty, 1, or mean absolute gradient on retained data over its maximum."
+    )
+    target: Literal["mean", "uniform", "class_mean", "matched"] = Field(
+        "mean", description="p*: what a perfectly forgotten example would be answered."
+    )
+    others: Literal["train", "idle"] = Field("train", description="What the other users do meanwhile.")
+    boost: Above = Field(1.0, description="Factor on the dummy update; 1: the procedure is unchanged.")
+    shards: Positive = Field(5, description="Of sisa: groups of users, each with its own model.")
+    calibration: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="Of federaser: share of local epochs.")
+    interval: Positive = Field(1, description="Of federaser: rounds between retained updates.")
+
+
+class OracleSpec(Strict):
+    """Membership inference, calibrated on shadow models in the era of the first model and never again."""
+
+    shadow_models: Positive = Field(16, description="Also LiRA's reference models; half of them hold each example.")
+    bootstrap: Count = 1000
+    lira: bool = True
+
+
+class FederatedRunSpec(Trainable):
+    """One cell: `replicates` federations, each trained, asked to forget in every way, and judged."""
+
+    task: Literal["federated"]
+    data: SharesSpec = SharesSpec()
+    model: NetworkSpec = NetworkSpec()
+    training: FederationSpec = FederationSpec()
+    requests: tuple[RequestSpec, ...] = Field((RequestSpec(),), strict=False, min_length=1)
+    oracle: OracleSpec = OracleSpec()
+    validation: bool = Field(
+        False, description="Forget another set than the reported one: what settings are chosen on (never both)."
+    )
+    privacy: None = None
+
+    @property
+    def dataset(self) -> str:
+        """The key of config/datasets.yaml that it is trained on."""
+        return self.data.dataset
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FederatedRunSpec":
+        for request in self.requests:
+            if request.method == "federaser" and self.data.forget < 1:
+                raise ValueError("requests: federaser forgets whole users only; set data.forget: 1.0")
+            if request.method == "sisa" and request.shards > self.data.users:
+                raise ValueError(f"requests: sisa: {request.shards} shards for {self.data.users} users")
+        return self

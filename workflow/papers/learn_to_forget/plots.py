@@ -1,0 +1,1 @@
+"""The results of Learn to Forget: one function per key, draw(table, reference) -> Figure."""
