@@ -5,8 +5,8 @@ import pytest
 from memorization.configuration import load_config, validate
 from memorization.dotted import merge, shrink
 from memorization.errors import UserError
-from memorization.federated_specs import FederatedRunSpec
 from memorization.expansion import Plan, expand
+from memorization.federated_specs import FederatedRunSpec
 from memorization.figure_specs import FigureSpec
 from memorization.spec_base import canonical_json
 from memorization.specs import AttackSpec, RunSpec

@@ -45,7 +45,7 @@ def get_dotted(tree: dict[str, Any], dotted: str) -> Any:
 
 
 def shrink(spec: S, caps: dict[str, float | int], where: str) -> S:
-    """`spec` with every capped number no larger than its cap, in every entry of a list; unset (null) ones stay unset."""
+    """`spec` with every capped number no larger than its cap, in all entries of lists; unset (null) ones stay unset."""
     tree = spec.model_dump()
     for dotted, cap in caps.items():
         try:
