@@ -17,6 +17,7 @@ class SharesSpec(Strict):
     """Who holds what. All parts are disjoint; every seed draws its own."""
 
     dataset: str = Field("mnist", description="A key of config/datasets.yaml: images, or rows of numbers with a class.")
+    side: Positive | None = Field(None, description="Images are averaged down to side x side pixels; null: not.")
     users: Positive = 10
     examples_per_user: Positive = 200
     partition: Literal["iid", "dirichlet"] = Field("iid", description="dirichlet: each class is shared out unevenly.")
@@ -54,7 +55,7 @@ class RequestSpec(Strict):
     method: Literal["retrain", "forsaken", "ascent", "federaser", "sisa", "without_user", "placebo"] = Field(
         "forsaken",
         description="retrain: from scratch without the forgotten data; without_user: the others train on; "
-        "placebo: random updates of the norm of Forsaken's.",
+        "placebo: random updates of the norm of Forsaken's with the same settings.",
     )
     rounds: Positive = Field(
         60, description="Unlearning rounds J (of retrain, sisa, federaser: given by the federation)."
@@ -63,7 +64,7 @@ class RequestSpec(Strict):
         "G1", description="Dummy gradients by one proximal gradient step (G0), or by an inner optimisation (G1)."
     )
     step: Above = Field(0.5, description="Of the gradient, in G0, in G1's inner steps, and in ascent.")
-    inner_steps: Positive = Field(5, description="Of G1.")
+    inner_steps: Positive = Field(5, description="Of G1, and of ascent's user in every round.")
     penalty: Weight = Field(0.01, description="lambda.")
     importance: Literal["none", "uniform", "gradient"] = Field(
         "gradient", description="omega: no penalty, 1, or mean absolute gradient on retained data over its maximum."
@@ -112,4 +113,29 @@ class FederatedRunSpec(Trainable):
                 raise ValueError("requests: federaser forgets whole users only; set data.forget: 1.0")
             if request.method == "sisa" and request.shards > self.data.users:
                 raise ValueError(f"requests: sisa: {request.shards} shards for {self.data.users} users")
+            if request.method == "placebo" and not self._precedent(request):
+                raise ValueError(
+                    "requests: placebo takes the norms of Forsaken's updates: add a forsaken with the same settings"
+                )
         return self
+
+    def _precedent(self, placebo: RequestSpec) -> bool:
+        """Whether Forsaken is asked for with the placebo's settings."""
+        return placebo.model_copy(update={"method": "forsaken"}) in self.requests
+
+
+def passes(spec: FederatedRunSpec) -> float:
+    """How many examples users' models meet in one replicate's training, shadow models and requests, roughly."""
+    data, training = spec.data, spec.training
+    once = data.users * data.examples_per_user * training.local_epochs
+    whole = once * training.rounds
+    total = whole + spec.oracle.shadow_models * data.shadow / 2 * training.rounds * training.local_epochs
+    for request in spec.requests:
+        if request.method in ("retrain", "federaser"):
+            total += whole * (request.calibration / request.interval if request.method == "federaser" else 1)
+        elif request.method == "sisa":
+            total += whole * (1 + 1 / request.shards)
+        else:
+            own = data.forget * data.examples_per_user * request.inner_steps
+            total += request.rounds * (own + (once if request.others == "train" else 0))
+    return total

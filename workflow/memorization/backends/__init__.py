@@ -32,7 +32,7 @@ class AnyBut:
 
 LACKS: dict[str, dict[str, Container]] = {
     "tf": {
-        "task": ("translation",),
+        "task": ("translation", "federated"),
         "model.architecture": ("cnn", "wavenet", "transformer"),
         "training.weight_dropout": AnyBut(0.0),
     },
