@@ -194,7 +194,7 @@ class DatasetSpec(Strict):
         if self.standin not in (None, fitting):
             raise ValueError(f"standin of {self.kind} must be {fitting} or null, not {self.standin}")
         if (self.layout is not None) != (self.kind == "rows"):
-            raise ValueError(f"layout says how files of rows hold them: rows need it, nothing else has one")
+            raise ValueError("layout says how files of rows hold them: rows need it, nothing else has one")
         return self
 
 
