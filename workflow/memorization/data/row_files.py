@@ -75,7 +75,7 @@ def _census(paths: list[Path]) -> Rows:
     if incomplete:
         raise ValueError(f"{incomplete} records without all {INCOME + 1} columns")
     numbers = np.log1p(frame[NUMBERS].to_numpy(dtype=np.float64))
-    numbers = (numbers - numbers.mean(axis=0)) / np.maximum(numbers.std(axis=0), 1e-12)
+    numbers = (numbers - numbers.mean(axis=0)) / np.maximum(numbers.std(axis=0), 1e-6)
     categories = frame.drop(columns=[*NUMBERS, INCOME])
     known = pd.get_dummies(categories, columns=list(categories)).to_numpy(dtype=np.float32)
     # The test file's classes end with a full stop.

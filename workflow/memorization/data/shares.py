@@ -89,9 +89,7 @@ def require_enough(spec: FederatedRunSpec, examples: int) -> None:
     """Raises UserError where the data set has too few `examples`, or where no second forget set can be had."""
     wanted = spec.data
     if spec.validation and wanted.users < 2:
-        raise UserError(
-            "validation: true forgets another user's data than the reported run: set data.users to 2 or more"
-        )
+        raise UserError("validation: true lets another user than the reported one ask: set data.users to 2 or more")
     count = needed(wanted, spec.validation)
     if count > examples:
         raise UserError(
