@@ -99,8 +99,12 @@ class Record:
         }
         for measure, value in costs.items():
             self._add(measure, "", np.full(self.spec.replicates, value), item=item, step=moment.step)
-        if moment.divergence is not None:
-            self._add("kl_to_target", "forget", moment.divergence, item=item, step=moment.step)
+        for measure, part, values in (
+            ("kl_to_target", "forget", moment.divergence),
+            ("masked_sum_error", "", moment.mask_error),
+        ):
+            if values is not None:
+                self._add(measure, part, values, item=item, step=moment.step)
 
     def _add_likeness(self, norms: np.ndarray, cosines: np.ndarray, *, item: int, step: int) -> None:
         """How well the server could tell user 0's updates from the others', of features float64[rounds, R, users]: AUC

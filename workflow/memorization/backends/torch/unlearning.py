@@ -19,12 +19,15 @@ from memorization.backends.torch.federated import Examples, Federations, Server,
 from memorization.backends.torch.flat_models import FlatModels, training_gradient
 from memorization.backends.torch.forsaken import Generator, Part, importance, targets
 from memorization.federated_specs import FederatedRunSpec, RequestSpec
+from memorization.secure_sums import securely_summed
 from memorization.streams import stream
 
 log = logging.getLogger(__name__)
 
 TARGET = 0
 """The user who asks to be forgotten."""
+MASKED = 1000
+"""Numbers of an upload for which secure aggregation is checked."""
 
 
 @dataclass
@@ -118,6 +121,7 @@ class Moment:
     messages, bytes     that the server has received in the last round, per federation
     norms, cosines      float64[R, users] of the round's uploads (`features`), user 0's first; None: user 0 sends none
     divergence          KL to the target, float64[R]; None: no target
+    mask_error          of the sum of masked uploads, float64[R] (`_mask_error`); None: not asked
     stored              bytes that the server must have kept of earlier rounds, per federation
     """
 
@@ -130,6 +134,7 @@ class Moment:
     norms: np.ndarray | None = None
     cosines: np.ndarray | None = None
     divergence: np.ndarray | None = None
+    mask_error: np.ndarray | None = None
     stored: float = 0.0
 
 
@@ -199,7 +204,21 @@ def with_others(
             norms=norms,
             cosines=cosines,
             divergence=None if distance is None else distance(models).cpu().numpy(),
+            mask_error=_mask_error(case, uploads, owners, weights) if distance and round_ == request.rounds else None,
         )
+
+
+def _mask_error(case: Case, uploads: Tensor, owners: Tensor, weights: Tensor) -> np.ndarray:
+    """float64[R]: largest absolute difference between the plain sum of a round's weighted uploads and the one of masked
+    uploads (secure_sums.py), over the first `MASKED` numbers of an upload.
+    """
+    sent = (uploads[:, :MASKED] * weights.unsqueeze(1)).cpu().numpy()
+    found = []
+    for k in range(case.replicates):
+        own = sent[(owners == k).cpu().numpy()]
+        secure = securely_summed(own, case.spec.seed, f"mask-{k}")
+        found.append(np.abs(secure - own.astype(np.float64).sum(axis=0)).max())
+    return np.array(found)
 
 
 def _finite(old: Tensor, new: Tensor) -> Tensor:
