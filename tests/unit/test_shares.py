@@ -1,15 +1,19 @@
 """Who holds what in a federation: disjoint parts, what a setting moves, what is forgotten, and the one-line errors."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from memorization.data.rows import Pool
+from memorization.data import standins
+from memorization.data.registry import lookup
+from memorization.data.rows import Pool, read_pool
 from memorization.data.shares import build_shares, needed, require_enough, uneven
 from memorization.errors import UserError
 from memorization.federated_specs import FederatedRunSpec
 
+REGISTRY = Path(__file__).parents[2] / "config" / "datasets.yaml"
 SIZES = {"users": 4, "examples_per_user": 20, "third_party": 15, "shadow": 30, "test_examples": 25}
 
 
@@ -154,3 +158,30 @@ def test_images_are_shrunk_and_put_in_units():
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x, np.repeat([[2.0], [-2.0]], 12, axis=1))
     assert y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("side", "features"), [(None, 784), (32, 784), (28, 784), (14, 196)])
+def test_only_larger_images_are_shrunk(tmp_path, side, features):
+    dataset = lookup("mnist", REGISTRY)
+    for role, content in standins.digits().items():
+        (tmp_path / getattr(dataset.roles, role)).write_bytes(content)
+    pool = read_pool(tmp_path, dataset, side)
+    x, y = pool.take(np.arange(5))
+    assert x.shape == (5, features)
+    assert (x.min(), pool.classes, len(y)) == (0, 10, 5)
+    assert x.max() <= 1
+
+
+def test_colour_images_get_mean_zero_and_one_standard_deviation(tmp_path):
+    dataset = lookup("cifar10", REGISTRY)
+    (content,) = standins.colour_digits().values()
+    (tmp_path / dataset.roles.batches_archive).write_bytes(content)
+    pool = read_pool(tmp_path, dataset)
+    x, _ = pool.take(np.arange(len(pool)))
+    assert x.mean() == pytest.approx(0, abs=1e-3)
+    assert x.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_texts_are_no_rows(tmp_path):
+    with pytest.raises(UserError, match="holds text, not images"):
+        read_pool(tmp_path, lookup("ptb", REGISTRY))

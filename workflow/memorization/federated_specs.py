@@ -17,7 +17,7 @@ class SharesSpec(Strict):
     """Who holds what. All parts are disjoint; every seed draws its own."""
 
     dataset: str = Field("mnist", description="A key of config/datasets.yaml: images, or rows of numbers with a class.")
-    side: Positive | None = Field(None, description="Images are averaged down to side x side pixels; null: not.")
+    side: Positive | None = Field(None, description="Larger images are averaged down to side x side pixels; null: not.")
     users: Positive = 10
     examples_per_user: Positive = 200
     partition: Literal["iid", "dirichlet"] = Field("iid", description="dirichlet: each class is shared out unevenly.")

@@ -22,7 +22,7 @@ class Pool:
     y           int64[N], 0 ... classes - 1
     classes     of the data set
     centre, unit   of images: subtracted from pixels of 0 to 255, and what they are divided by then
-    side        images are averaged down to this edge, where one is given
+    side        larger images are averaged down to this edge, where one is given
     is_standin  whether the files are a stand-in's
     """
 
@@ -47,7 +47,7 @@ class Pool:
 
 def read_pool(directory: Path, dataset: DatasetSpec, side: int | None = None) -> Pool:
     """The examples in the files that `fetch` placed in `directory`, in their order: rows of all files, or the training
-    images; `side` is for images only.
+    images; `side` is for images only, and smaller ones stay as they are.
 
     Raises UserError for files that are missing or damaged, and for data that are neither images nor rows.
     """
@@ -58,6 +58,8 @@ def read_pool(directory: Path, dataset: DatasetSpec, side: int | None = None) ->
         x, y, classes = read_rows(directory, dataset, is_standin)
         return Pool(x, y, classes, is_standin=is_standin)
     pixels, labels = read_training(directory, dataset)
+    if side is not None and side >= min(pixels.shape[2:]):
+        side = None
     centre, unit = 0.0, 255.0
     if pixels.shape[1] > 1:
         # As data/labelled.py (A19): colour images get mean 0 and s.d. 1, by one mean and one s.d. of all pixels.
