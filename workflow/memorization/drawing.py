@@ -9,12 +9,13 @@ import pandas as pd
 from memorization import claims as claim_tests
 from memorization import contracts, plotting, runs, tables, tidy
 from memorization.configuration import ROOT
-from memorization.figure_specs import ClaimSpec
+from memorization.figure_specs import ClaimSpec, DetailsFilter
 
 
-def table(figure: str, scale: str, sources: list[str], cells: str, results: str, path: str) -> None:
-    """Write the tidy table of one figure. `cells`: JSON, as `tables.build` takes them."""
-    tables.write(tables.build(figure, scale, sources, json.loads(cells), results), path)
+def table(figure: str, scale: str, sources: list[str], cells: str, results: str, path: str, details: str) -> None:
+    """Write the tidy table of one figure. `cells`, and the filter `details`: JSON, as `tables.build` takes them."""
+    wanted = DetailsFilter.model_validate_json(details)
+    tables.write(tables.build(figure, scale, sources, json.loads(cells), results, wanted), path)
 
 
 def draw(paper: str, figure: str, table_path: str, reference_path: str, pdf: str, png: str) -> None:

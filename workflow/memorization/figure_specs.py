@@ -36,6 +36,15 @@ class ScaleOverride(Strict):
     )
 
 
+class DetailsFilter(Strict):
+    """Which rows of `details` a figure's table takes over."""
+
+    measures: tuple[str, ...] = Field(
+        ("*",), strict=False, description="Patterns of <measure>/<part>, with * for any text: only those that match."
+    )
+    ends: bool = Field(False, description="Only the first and the last step of every replicate's item.")
+
+
 class FigureSpec(Strict):
     """One block of figures.yaml."""
 
@@ -75,6 +84,7 @@ class FigureSpec(Strict):
         ],
         ...,
     ] = Field(strict=False, description="The result files whose rows make the figure's table.")
+    details: DetailsFilter = Field(DetailsFilter(), description="Of source `details`, where not all of it is shown.")
     claims: tuple[ClaimSpec, ...] = Field((), strict=False)
     scales: dict[str, ScaleOverride] = Field({})
 

@@ -26,9 +26,11 @@ def _mean(values: pd.Series, form: str = "{:.1f}") -> str:
 @styled
 def r02_datasets(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R2: who holds how much, the model, its accuracy, and what the oracles are worth on it."""
+    figure = panels_forget.begin(0.85 + 0.3 * max(len(panels_forget.sets_of(table)) + 2, 4), "R2", VERSION)
+    if panels_forget.unmeasured(figure, table):
+        return figure
     results = {oracle: tidy_forget.results(table, oracle) for oracle in TWO}
     first = results[TWO[0]]
-    figure = plotting.new_figure(0.85 + 0.3 * max(first["dataset"].nunique() + 2, 4))
     axes = figure.subplots()
     if panels_forget.missing(axes, first, "no federation was judged"):
         return figure
@@ -39,7 +41,7 @@ def r02_datasets(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     header += [f"t − f\n{ORACLES[oracle]}" for oracle in TWO]
     cells, weak = [], set()
     for row, (dataset, own) in enumerate(first.groupby("dataset")):
-        told = [results[oracle].query("dataset == @dataset") for oracle in TWO]
+        told = [results[oracle][results[oracle]["dataset"] == dataset] for oracle in TWO]
         line = [set_name(dataset), *(_mean(own[key], "{:,.0f}") for key in sizes)]
         line += [_mean(own["forget_n"], "{:,.0f}"), _mean(own["test_n"], "{:,.0f}"), _model(own)]
         line += [_mean(own["retained"]), _mean(own["before"]), *(_worth(one) for one in told)]
@@ -51,7 +53,6 @@ def r02_datasets(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     axes.set_title(
         f"Data sets, {panels_forget.seeds(first)}; the papers have {count:g} ({mark}), which ones is not known", pad=8
     )
-    panels_forget.stamp(figure, "R2", VERSION)
     return figure
 
 
@@ -76,10 +77,12 @@ WIDTHS = [0.13, 0.1, 0.055, 0.055, 0.055, 0.055, 0.16, 0.11, 0.075, 0.075, 0.065
 @styled
 def r03_main_result(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R3: per data set and oracle what was memorised before and after Forsaken, beside retraining, and the cost."""
+    figure = panels_forget.begin(2.7 + 0.23 * max(2 * len(panels_forget.sets_of(table)), 4), "R3", VERSION)
+    if panels_forget.unmeasured(figure, table):
+        return figure
     found = {oracle: tidy_forget.results(table, oracle) for oracle in tidy_forget.present(table)}
     shown = {oracle: found[oracle] for oracle in TWO if oracle in found}
     sets = sorted(next(iter(shown.values()))["dataset"].unique()) if shown else []
-    figure = plotting.new_figure(2.7 + 0.23 * max(2 * len(sets), 4))
     above, below = figure.subfigures(2, 1, height_ratios=[0.4 + 0.23 * max(2 * len(sets), 4), 2.3])
     axes = above.subplots()
     if panels_forget.missing(axes, pd.DataFrame(index=sets), "no federation was asked to forget"):
@@ -92,7 +95,6 @@ def r03_main_result(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _drops(right, shown[TWO[0]], sets, reference)
     right.set_title("(c) What it costs")
     plotting.legend_below(figure, (left, right), 4)
-    panels_forget.stamp(figure, "R3", VERSION)
     return figure
 
 

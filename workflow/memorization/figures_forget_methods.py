@@ -25,10 +25,12 @@ def _sets(frame: pd.DataFrame) -> list[str]:
 @styled
 def r04_equal_rate(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R4: test accuracy and time against the forgetting rate, on the way or at the end, a column per data set."""
+    figure = panels_forget.begin(4.0, "R4", f"claim of v3/TDSC: better at equal FR; {OURS}")
+    if panels_forget.unmeasured(figure, table):
+        return figure
     frame = tidy_forget.rows(table)
     paths = _paths(frame)
     sets = _sets(paths) or [""]
-    figure = plotting.new_figure(4.0)
     grid = figure.subplots(2, len(sets), sharex="col", squeeze=False)
     for column, dataset in enumerate(sets):
         own = paths[paths["dataset"] == dataset]
@@ -36,14 +38,13 @@ def r04_equal_rate(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         for axes, value in ((above, "accuracy"), (below, "seconds")):
             if not panels_forget.missing(axes, own, "no request"):
                 _against_rate(axes, own, value)
-        above.set_title(set_name(dataset))
+        above.set_title(f"{set_name(dataset)}, {panels_forget.seeds(own)}", fontsize=7.2)
         below.set(yscale="log", xlabel="forgetting rate (%)")
         low, high = above.get_xlim()
         above.set_xlim(max(low, -40), min(max(high, 100), 105))
     grid[0, 0].set_ylabel("test accuracy (%)")
     grid[1, 0].set_ylabel("seconds, everybody's work")
     plotting.legend_below(figure, grid.ravel(), 4)
-    panels_forget.stamp(figure, "R4", f"claim of v3/TDSC: better at equal FR; {OURS}; {panels_forget.seeds(paths)}")
     return figure
 
 
@@ -86,10 +87,12 @@ def _against_rate(axes: Axes, own: pd.DataFrame, value: str) -> None:
 @styled
 def r05_time(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R5: seconds of every way of forgetting, with and without others' work, and the factor over retraining."""
+    figure = panels_forget.begin(2.9, "R5", EFFICIENCY)
+    if panels_forget.unmeasured(figure, table):
+        return figure
     frame = tidy_forget.last(tidy_forget.rows(table))
     every, client = (tidy_forget.measured(frame, f"seconds_{part}") for part in ("all", "client"))
     sets = _sets(every)
-    figure = plotting.new_figure(2.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     if panels_forget.missing(left, every, "no times"):
         return figure
@@ -108,7 +111,6 @@ def r05_time(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _factors(right, every, sets)
     right.set_title("(b) Retraining takes … times as long")
     plotting.legend_below(figure, (left, right), 5)
-    panels_forget.stamp(figure, "R5", EFFICIENCY)
     return figure
 
 
@@ -137,8 +139,10 @@ def _named(axes: Axes, sets: Iterable[str]) -> None:
 @styled
 def r07_rounds(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R7: forgetting rate by two oracles, KL divergence and accuracies by unlearning round of Forsaken."""
+    figure = panels_forget.begin(4.6, "R7", f"“after some steps of training” (v1); FR is v3's; {OURS}")
+    if panels_forget.unmeasured(figure, table):
+        return figure
     frame = tidy_forget.rows(table)
-    figure = plotting.new_figure(4.6)
     grid = figure.subplots(2, 2, sharex=True)
     colors = panels_forget.set_colors(_sets(frame))
     for axes, oracle, letter in zip(grid[0], ("confidence", "loss"), "ab", strict=True):
@@ -164,7 +168,6 @@ def r07_rounds(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     grid[1, 1].set(ylabel="accuracy (%)", xlabel="unlearning round j")
     grid[1, 1].set_title("(d) Accuracy")
     plotting.legend_below(figure, grid.ravel(), 5)
-    panels_forget.stamp(figure, "R7", f"“after some steps of training” (v1); FR is v3's; {OURS}")
     return figure
 
 
@@ -183,6 +186,8 @@ def _reached(axes: Axes, own: pd.DataFrame, retrained: float, color: str) -> Non
             axes.plot(over[0], mean[over[0]], "o", color=color, mfc=fill, ms=4, zorder=5)
 
 
+LOW_FPR = 0.01
+"""False-positive rate at which LiRA is asked (the least of the recorded ones that 1,000 examples resolve)."""
 POPULATIONS = {
     "before": (COLORS["canary"], "-", "forget set, before"),
     "after": (COLORS["exact"], "-", "forget set, after Forsaken"),
@@ -193,24 +198,30 @@ POPULATIONS = {
 
 @styled
 def r12_posteriors(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """R12: largest posteriors on the forget set before, after and retrained, and on examples that nobody trained on."""
+    """R12: largest posteriors on the forget set before, after and retrained, and of others; what LiRA still finds."""
+    figure = panels_forget.begin(4.9, "R12", f"from the objective of v1 and v3; {OURS}")
+    if panels_forget.unmeasured(figure, table):
+        return figure
     frame = tidy_forget.rows(table)
     shares = forget_comparisons.densities(frame)
     sets = _sets(shares) or [""]
-    figure = plotting.new_figure(3.9)
-    grid = figure.subplots(2, len(sets), height_ratios=[1.4, 1], squeeze=False, sharey="row")
-    distances = forget_comparisons.posterior_distances(frame)
+    grid = figure.subplots(3, len(sets), height_ratios=[1.3, 1, 1], squeeze=False, sharey="row")
+    distances, found = forget_comparisons.posterior_distances(frame), _lira(frame)
     for column, dataset in enumerate(sets):
-        above, below = grid[:, column]
+        above, middle, below = grid[:, column]
         own = shares[shares["dataset"] == dataset]
         if not panels_forget.missing(above, own, "no posteriors"):
             _densities(above, own)
-            _distances(below, distances[distances["dataset"] == dataset])
-        above.set(title=set_name(dataset), xlabel="largest posterior")
+            _places(middle, distances[distances["dataset"] == dataset])
+        if not panels_forget.missing(below, found, "no LiRA"):
+            _places(below, found[found["dataset"] == dataset])
+            below.axhline(LOW_FPR, color="#444444", lw=0.7, zorder=1, label="chance")
+        above.set_title(f"{set_name(dataset)}, {panels_forget.seeds(own)}", fontsize=7.2)
+        above.set_xlabel("largest posterior")
     grid[0, 0].set_ylabel("share of examples")
-    grid[1, 0].set_ylabel("distance from never seen\n(total variation)")
-    plotting.legend_below(figure, grid[0], 4)
-    panels_forget.stamp(figure, "R12", f"from the objective of v1 and v3; {OURS}; {panels_forget.seeds(shares)}")
+    grid[1, 0].set_ylabel("distance from\nnever seen")
+    grid[2, 0].set_ylabel(f"LiRA: found\nat {LOW_FPR:.0%} false alarms")
+    plotting.legend_below(figure, [*grid[0], *grid[2]], 5)
     return figure
 
 
@@ -224,7 +235,16 @@ def _densities(axes: Axes, own: pd.DataFrame) -> None:
     axes.set(xlim=(0, 1))
 
 
-def _distances(axes: Axes, own: pd.DataFrame) -> None:
+def _lira(frame: pd.DataFrame) -> pd.DataFrame:
+    """LiRA's true-positive rate on the forget set, one row per federation: dataset, MODEL, before, after, retrain."""
+    found = tidy_forget.last(tidy_forget.measured(frame, "lira_tpr", f"{LOW_FPR:g}"))
+    parts = {"base": "before", "forsaken": "after", "retrain": "retrain"}
+    found = found[found["method"].isin(parts)].assign(part=lambda rows: rows["method"].map(parts))
+    return found.pivot_table(index=["dataset", *tidy.MODEL], columns="part", values="value").reset_index()
+
+
+def _places(axes: Axes, own: pd.DataFrame) -> None:
+    """Seeds, mean and interval before, after and retrained."""
     parts = [part for part in ("before", "after", "retrain") if part in own]
     for place, part in enumerate(parts):
         panels_forget.dots(axes, place, own[part], POPULATIONS[part][0])

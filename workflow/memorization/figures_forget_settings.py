@@ -24,9 +24,11 @@ def _ticks(axes: Axes, values: np.ndarray, form: str = "{:g}") -> None:
 @styled
 def r06_forget_size(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R6: forgetting rate by two oracles and drop of accuracy against the share of the user's data to be forgotten."""
+    figure = panels_forget.begin(2.9, "R6", f"forgetting of a subset: secondary, of v1 and v3; {OURS}")
+    if panels_forget.unmeasured(figure, table):
+        return figure
     found = {oracle: tidy_forget.results(table, oracle) for oracle in TWO}
     first = found[TWO[0]].query("method == 'forsaken'")
-    figure = plotting.new_figure(2.9)
     panels = figure.subplots(1, 3)
     if panels_forget.missing(panels[0], first, "no federation was asked to forget"):
         return figure
@@ -54,12 +56,11 @@ def r06_forget_size(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         axes.set_xticks(shares, [f"{100 * share:g}" for share in shares])
         axes.xaxis.set_minor_locator(NullLocator())
     plotting.legend_below(figure, panels, 4)
-    panels_forget.stamp(figure, "R6", f"forgetting of a subset: secondary, of v1 and v3; {OURS}")
     return figure
 
 
 IMPORTANCE = {
-    "none": (COLORS["muted"], "no penalty"),
+    "none": ("#7B4B94", "no penalty"),
     "uniform": ("#0072B2", "uniform"),
     "gradient": ("#D55E00", "by importance"),
 }
@@ -68,9 +69,13 @@ IMPORTANCE = {
 @styled
 def r08_penalty(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R8: forgetting rate and drop against the penalty, and against each other, for three kinds of importance."""
+    figure = panels_forget.begin(
+        0.5 + 1.9 * len(panels_forget.sets_of(table)), "R8", f"penalty: unverified, of v3; {OURS}; {TWO[0]} oracle"
+    )
+    if panels_forget.unmeasured(figure, table):
+        return figure
     found = tidy_forget.results(table, TWO[0], "forsaken")
     sets = sorted(found["dataset"].unique()) or [""]
-    figure = plotting.new_figure(0.5 + 1.9 * len(sets))
     grid = figure.subplots(len(sets), 3, squeeze=False)
     for row, dataset in enumerate(sets):
         own = found[found["dataset"] == dataset]
@@ -81,11 +86,11 @@ def r08_penalty(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         for axes, series in zip(grid[row], ("forgetting rate", "accuracy loss"), strict=False):
             panels_forget.claim_line(axes, reference, series)
             _penalty_axis(axes, own)
+        panels_forget.expected_line(grid[row, 0], own)
         grid[row, 0].set(ylabel=RATE, title=f"{set_name(dataset)}, {panels_forget.seeds(own)}")
         grid[row, 1].set(ylabel=DROP)
         grid[row, 2].set(ylabel=DROP, xlabel=RATE)
     plotting.legend_below(figure, grid.ravel(), 5)
-    panels_forget.stamp(figure, "R8", f"penalty and importance: unverified, of v3; {OURS}; {TWO[0]} oracle")
     return figure
 
 
@@ -117,7 +122,7 @@ def _penalty_axis(axes: Axes, own: pd.DataFrame) -> None:
 
 SOURCES = {
     "same": ("#0072B2", "held-out, same distribution"),
-    "other": ("#009E73", "features shuffled within a class"),
+    "other": ("#009E73", "the same, features in another order"),
     "noise": ("#D55E00", "uniform noise"),
 }
 
@@ -125,13 +130,17 @@ SOURCES = {
 @styled
 def r09_third_party(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R9: forgetting rate by two oracles and drop against the size of the third-party set, by its source."""
+    figure = panels_forget.begin(
+        0.5 + 1.75 * len(panels_forget.sets_of(table)), "R9", f"v3 needs “a random data set” (secondary); {OURS}"
+    )
+    if panels_forget.unmeasured(figure, table):
+        return figure
     found = {oracle: tidy_forget.results(table, oracle, "forsaken") for oracle in TWO}
     sets = sorted(found[TWO[0]]["dataset"].unique()) or [""]
-    figure = plotting.new_figure(0.5 + 1.75 * len(sets))
     grid = figure.subplots(len(sets), 3, squeeze=False, sharex=True)
     for row, dataset in enumerate(sets):
         for axes, oracle, value in zip(grid[row], (*TWO, TWO[0]), ("fr", "fr", "drop"), strict=True):
-            own = found[oracle].query("dataset == @dataset")
+            own = found[oracle][found[oracle]["dataset"] == dataset]
             if panels_forget.missing(axes, own, "no federation was asked to forget"):
                 continue
             for k, (source, (color, name)) in enumerate(SOURCES.items()):
@@ -139,14 +148,15 @@ def r09_third_party(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
                 panels_forget.levels(axes, mine, "data.third_party", value, color, name, 1.04 ** (k - 1))
             series = "forgetting rate" if value == "fr" else "accuracy loss"
             panels_forget.claim_line(axes, reference, series)
+            if value == "fr":
+                panels_forget.expected_line(axes, own)
             axes.set(xscale="log", ylabel=f"FR, {oracle} (%)" if value == "fr" else "drop (points)")
             _ticks(axes, np.sort(own["data.third_party"].unique()))
             axes.set_xlabel("third-party examples" if row == len(sets) - 1 else "")
         grid[row, 0].set_title(
-            f"{set_name(dataset)}, {panels_forget.seeds(found[TWO[0]].query('dataset == @dataset'))}"
+            f"{set_name(dataset)}, {panels_forget.seeds(found[TWO[0]][found[TWO[0]]['dataset'] == dataset])}"
         )
     plotting.legend_below(figure, grid.ravel(), 5)
-    panels_forget.stamp(figure, "R9", f"v3 needs “a random data set” (secondary); {OURS}")
     return figure
 
 
@@ -156,9 +166,11 @@ MODELS = {"linear": "logistic regression", "svm": "linear SVM"}
 @styled
 def r10_linear_models(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R10: forgetting rate by two oracles, beside retraining, and drop, of logistic regression and a linear SVM."""
+    figure = panels_forget.begin(2.7, "R10", f"“generalises to LR and SVM”: secondary, of v3; {OURS}")
+    if panels_forget.unmeasured(figure, table):
+        return figure
     found = {oracle: tidy_forget.results(table, oracle) for oracle in TWO}
     first = found[TWO[0]]
-    figure = plotting.new_figure(2.7)
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
     if panels_forget.missing(left, first, "no federation was asked to forget"):
         return figure
@@ -187,7 +199,6 @@ def r10_linear_models(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     left.set_title(f"(a) Forgetting rate, {panels_forget.seeds(first)}")
     right.set_title("(b) What it costs")
     plotting.legend_below(figure, (left, right), 4)
-    panels_forget.stamp(figure, "R10", f"“generalises to LR and SVM”: secondary, of v3; {OURS}")
     return figure
 
 
@@ -202,38 +213,49 @@ PARTITIONS = {"iid": ("-", "IID"), "dirichlet": ((0, (3, 1.5)), "Dirichlet")}
 @styled
 def r11_users(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """R11: forgetting rate, drop and traffic against the number of users, and the rate by round."""
-    found = tidy_forget.results(table, TWO[0], "forsaken")
-    figure = plotting.new_figure(4.3)
+    figure = panels_forget.begin(4.3, "R11", f"v1 is federated (verified); {OURS}")
+    if panels_forget.unmeasured(figure, table):
+        return figure
+    every = {oracle: tidy_forget.results(table, oracle) for oracle in TWO}
+    found = every[TWO[0]].query("method == 'forsaken'")
     grid = figure.subplots(2, 2)
     if panels_forget.missing(grid[0, 0], found, "no federation was asked to forget"):
         return figure
     frame = tidy_forget.rows(table)
-    traffic = tidy_forget.last(tidy_forget.measured(frame, "bytes_per_round")).query("method == 'forsaken'")
-    traffic = traffic.assign(megabytes=traffic["value"] / 1e6)
-    loss = tidy_forget.results(table, TWO[1], "forsaken")
-    parts = [(found, "fr", "FR, confidence (%)"), (loss, "fr", "FR, loss (%)"), (found, "drop", "drop (points)")]
-    panels = (grid[0, 0], grid[0, 1], grid[1, 0])
-    for axes, (rows, value, label), letter in zip(panels, parts, "abc", strict=True):
-        _over_users(axes, rows, value)
-        axes.set(ylabel=label)
-        panels_forget.claim_line(axes, reference, "forgetting rate" if value == "fr" else "accuracy loss")
-        axes.set_title(f"({letter}) {panels_forget.seeds(found)}" if letter == "a" else f"({letter})")
+    for axes, (oracle, rows), letter in zip(grid[0], every.items(), "ab", strict=True):
+        _over_users(axes, rows[rows["method"] == "forsaken"], "fr")
+        again = {"ls": "none", "mfc": "white", "lw": 0}
+        _over_users(axes, rows[rows["method"] == "retrain"], "fr", labelled=False, **again)
+        axes.plot([], [], "o", color=COLORS["muted"], mfc="white", ms=3, label="retraining")
+        axes.set(ylabel=RATE, title=f"({letter}) {oracle} oracle, {panels_forget.seeds(found)}")
+        panels_forget.claim_line(axes, reference, "forgetting rate")
+    _over_users(grid[1, 0], found, "drop", labelled=False)
+    grid[1, 0].set(ylabel=DROP, title="(c) What it costs")
+    panels_forget.claim_line(grid[1, 0], reference, "accuracy loss")
     _by_round(grid[1, 1], tidy_forget.rates(frame, TWO[0]).query("method == 'forsaken'"))
-    sent = traffic.groupby("data.users")["megabytes"].mean()
-    told = ", ".join(f"{users:g}: {size:.3g}" for users, size in sent.items())
-    grid[1, 1].set_title(f"(d) By round; MB per round of U users {told}", fontsize=6.8)
+    grid[1, 1].set_title(f"(d) By round; {_traffic(frame)}", fontsize=6.8)
     plotting.legend_below(figure, grid.ravel(), 4)
-    panels_forget.stamp(figure, "R11", f"v1 is federated (verified); {OURS}")
     return figure
 
 
-def _over_users(axes: Axes, rows: pd.DataFrame, value: str) -> None:
+def _traffic(frame: pd.DataFrame) -> str:
+    """Megabytes that the server receives in a round, by number of users, on the first data set."""
+    first = frame["dataset"].min()
+    sent = tidy_forget.last(tidy_forget.measured(frame, "bytes_per_round"))
+    sent = sent[(sent["dataset"] == first) & (sent["method"] == "forsaken")].groupby("data.users")["value"].mean()
+    return (
+        f"MB per round, {set_name(first)}: {', '.join(f'{users:g}: {size / 1e6:.2g}' for users, size in sent.items())}"
+    )
+
+
+def _over_users(axes: Axes, rows: pd.DataFrame, value: str, *, labelled: bool = True, **line) -> None:
+    """A line per data set and partition."""
     colors = panels_forget.set_colors(sorted(rows["dataset"].unique()))
     for (dataset, partition), own in rows.groupby(["dataset", "data.partition"]):
         style, name = PARTITIONS[partition]
         shift = 1.02 if partition == "iid" else 0.98
-        label = f"{set_name(dataset)}, {name}"
-        panels_forget.levels(axes, own, "data.users", value, colors[dataset], label, shift, ls=style)
+        label = f"{set_name(dataset)}, {name}" if labelled else None
+        panels_forget.levels(axes, own, "data.users", value, colors[dataset], label, shift, **{"ls": style, **line})
     axes.set(xscale="log", xlabel="users U")
     _ticks(axes, np.sort(rows["data.users"].unique()))
 

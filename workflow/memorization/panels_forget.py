@@ -49,10 +49,23 @@ def set_colors(datasets: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[order.index(name) % len(PALETTE)] for name in datasets}
 
 
-def stamp(figure: Figure, number: str, version: str) -> None:
-    """One line on top: the number is ours, and whose claim is drawn."""
+def begin(height: float, number: str, version: str) -> Figure:
+    """An empty figure with one line on top: the number is ours, and whose claim is drawn."""
+    figure = plotting.new_figure(height + 0.15)
     text = f"{number}: numbering of this repository, not the papers' · {version}"
     figure.suptitle(text, x=0.01, ha="left", fontsize=6.3, style="italic", color=COLORS["muted"])
+    return figure
+
+
+def unmeasured(figure: Figure, table: pd.DataFrame) -> bool:
+    """Whether the table has no federation; then the figure says so."""
+    rows = tidy.rows(table, "details")
+    return missing(figure.subplots(), rows, "no federation was asked to forget") if not len(rows) else False
+
+
+def sets_of(table: pd.DataFrame) -> list[str]:
+    """The data sets of a table, in a fixed order."""
+    return sorted(table["dataset"].dropna().unique())
 
 
 def claim_line(axes: Axes, reference: pd.DataFrame, series: str, *, vertical: bool = False, label: bool = True) -> None:
@@ -62,6 +75,13 @@ def claim_line(axes: Axes, reference: pd.DataFrame, series: str, *, vertical: bo
         line = axes.axvline if vertical else axes.axhline
         name = {"forgetting rate": "claim: FR > 90 %", "accuracy loss": "claim: loss < 5"}.get(series, series)
         line(at, color=CLAIM, lw=0.8, ls=(0, (1, 1.5)), zorder=1, label=f"{name} ({mark}, v3)" if label else None)
+
+
+def expected_line(axes: Axes, found: pd.DataFrame) -> None:
+    """What retraining is expected to score, mean over rows of `tidy_forget.results`."""
+    if found["expected"].notna().any():
+        style = {"color": COLORS["muted"], "lw": 1.0, "ls": (0, (1, 1)), "zorder": 1}
+        axes.axhline(found["expected"].mean(), label="expected of retraining: 1 − f/t", **style)
 
 
 def interval(values: pd.Series) -> tuple[float, float, float]:
@@ -111,9 +131,9 @@ def missing(axes: Axes, frame: pd.DataFrame, why: str) -> bool:
 
 
 def seeds(frame: pd.DataFrame) -> str:
-    """`n = 5 seeds` or a range, of the federations per data set."""
+    """`n = 5` or a range: seeds per cell."""
     counts = frame[["dataset", *tidy.MODEL]].drop_duplicates().groupby(["dataset", "run"]).size()
     if not len(counts):
         return "n = 0"
     low, high = counts.min(), counts.max()
-    return f"n = {low} seeds" if low == high else f"n = {low} to {high} seeds"
+    return f"n = {low}" if low == high else f"n = {low} to {high}"

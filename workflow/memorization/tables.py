@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from memorization import contracts, published_epsilons, redaction, toy_tree
+from memorization.figure_specs import DetailsFilter
 
 RUN_SOURCES = ("curves", "measures", "details", "privacy")
 """By training, or before it (`privacy`, the same in every back end); `scores` come from scoring, every other source but
 `static` from an attack."""
 
 SCORE_SOURCES = ("scores", "lines")
+ALL_DETAILS = DetailsFilter()
 DERIVED = {"digits": "scores"}
 """Sources that are made of another source of all cells of a figure, whose own rows then stay out of the table."""
 
@@ -49,9 +52,14 @@ def sources_of(cell: dict[str, Any], sources: Sequence[str]) -> list[str]:
 
 
 def build(
-    figure: str, scale: str, sources: Sequence[str], cells: Sequence[dict[str, Any]], results: str
+    figure: str,
+    scale: str,
+    sources: Sequence[str],
+    cells: Sequence[dict[str, Any]],
+    results: str,
+    details: DetailsFilter = ALL_DETAILS,
 ) -> pd.DataFrame:
-    """The figure's table.
+    """The figure's table; of source `details` only what the filter lets through.
 
     cells: per cell {"backend", "run", "attack", "score", "private", "varied": {dotted key: value}}. Columns: source,
     the contract's columns of every source (empty where a source lacks them), the varied keys, and figure, scale, run,
@@ -79,6 +87,7 @@ def build(
         for source in sources_of(cell, own):
             rows = contracts.read(source, source_path(results, cell, source))
             rows = redaction.without_fills(rows, about["dataset"])
+            rows = kept(rows, details) if source == "details" else rows
             frames.append(rows.assign(source=source, **about))
     filled = [f.dropna(axis=1, how="all") for f in frames if len(f)]
     table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["source"])
@@ -86,6 +95,18 @@ def build(
     first = ["figure", "scale", "source", "backend", "run", "dataset", "data_source", "replicates"]
     first = [c for c in first if c in table]
     return table[first + [c for c in table if c not in first]]
+
+
+def kept(rows: pd.DataFrame, wanted: DetailsFilter) -> pd.DataFrame:
+    """The rows of details.csv that `wanted` lets through."""
+    if wanted == ALL_DETAILS:
+        return rows
+    names = rows["measure"] + "/" + rows["part"].fillna("")
+    chosen = names.map({n: any(fnmatchcase(n, p) for p in wanted.measures) for n in names.unique()}).astype(bool)
+    if wanted.ends:
+        steps = rows.groupby(["replicate", "item"])["step"]
+        chosen &= (rows["step"] == steps.transform("min")) | (rows["step"] == steps.transform("max"))
+    return rows[chosen]
 
 
 def _digits(cells: Sequence[dict[str, Any]], results: str) -> list[pd.DataFrame]:

@@ -14,6 +14,7 @@ rule table:
     params:
         cells=cells_of,
         sources=lambda wildcards: list(figure_of(wildcards).spec.sources),
+        details=lambda wildcards: figure_of(wildcards).spec.details.model_dump_json(),
         scale=PLAN.config.scale,
         code=CODE,
         results=subpath(output[0], ancestor=3),

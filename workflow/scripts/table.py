@@ -16,6 +16,7 @@ if __name__ == "__main__":
             "cells": snakemake.params.cells,  # noqa: F821
             "results": snakemake.params.results,  # noqa: F821
             "path": snakemake.output[0],  # noqa: F821
+            "details": snakemake.params.details,  # noqa: F821
         }
         status = warm.call("memorization.drawing:table", arguments, sys.stderr.fileno())
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Tests that compare ways of forgetting, messages and settings (Learn to Forget, R1, R4, R5, R7 to R9, R12): H3, H4, H6,
+"""Tests that compare ways of forgetting, messages and settings (Learn to Forget, R1, R4, R5, R7-R9, R12): H3, H4, H6,
 and claims of ours.
 """
 
