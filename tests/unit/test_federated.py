@@ -107,7 +107,8 @@ def test_one_user_alone_is_plain_sgd():
     rows = held.initial().requires_grad_(True)
     optimizer = torch.optim.SGD([rows], lr=wanted.training.learning_rate)
     for round_ in range(1, wanted.training.rounds + 1):
-        for batch in local_batches(wanted.seed, held.users[0], "train", round_, 2, 5):
+        for places, weights in zip(*local_batches(wanted.seed, held.users[0], "train", round_, 2, 5), strict=True):
+            batch = places[weights > 0]
             optimizer.zero_grad()
             logits = held.models.logits(rows, held.examples.inputs[batch])[0]
             functional.cross_entropy(logits, held.examples.labels[batch]).backward()
@@ -189,3 +190,15 @@ def test_a_replicate_depends_on_no_other():
     found = [held.federations(held.users, "train").train(held.initial(), Server()) for held in (one, two)]
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-6)
     assert not torch.allclose(found[1][0], found[1][1])
+
+
+def test_an_epoch_shows_every_example_once_in_batches_that_differ_by_one():
+    user = User(np.arange(100, 117), 0, 0, 0)
+    rows, weights = local_batches(0, user, "train", 1, 2, 5)
+    assert rows.shape == weights.shape == (8, 5)
+    for epoch in (0, 1):
+        own = slice(4 * epoch, 4 * epoch + 4)
+        assert sorted(rows[own][weights[own] > 0]) == list(range(100, 117))
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+    assert sorted((weights > 0).sum(1)) == [4, 4, 4, 4, 4, 4, 5, 5]
+    assert not np.array_equal(rows[:4], rows[4:])

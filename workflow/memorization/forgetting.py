@@ -91,10 +91,10 @@ def judge_before(oracles: Oracles, before: Answers) -> list[Row]:
 
     Part "forget" of `oracle_t` and the like: D_e's members; f is taken on part "test".
     """
-    rows = [*_utility(before), *_answers(oracles, before), *_lira(oracles, before)]
-    positives = {part: oracles.positives(part, *before[part]) for part in ("forget", "test")}
+    scores = _scores(oracles, before)
+    rows = [*_utility(before), *_answers(oracles, scores), *_lira(oracles, scores)]
     for name in oracles.names:
-        t, f = (float(positives[part][name].mean()) for part in ("forget", "test"))
+        t, f = (float(np.mean(scores[part][name] >= oracles.thresholds[name])) for part in ("forget", "test"))
         rows += [
             Row(f"oracle_t_{name}", "forget", t),
             Row(f"oracle_f_{name}", "test", f),
@@ -119,10 +119,12 @@ def judge_after(
     before, after: both models' answers about the same examples. `resamples` of each forgetting rate's interval; 0:
     none. `densities`: the name (after, retrain) under which the posteriors of D_e are recorded.
     """
-    rows = [*_utility(after), *_answers(oracles, after), *_lira(oracles, after)]
-    asked, answered = (oracles.positives("forget", *answers["forget"]) for answers in (before, after))
+    scores = _scores(oracles, after)
+    rows = [*_utility(after), *_answers(oracles, scores), *_lira(oracles, scores)]
+    asked = oracles.positives("forget", *before["forget"])
     for name in oracles.names:
-        rate = forgetting_rate(asked[name], answered[name], resamples, rng)
+        answered = scores["forget"][name] >= oracles.thresholds[name]
+        rate = forgetting_rate(asked[name], answered, resamples, rng)
         rows.append(Row(f"fr_{name}", "forget", rate.estimate))
         if resamples:
             rows += [Row(f"fr_low_{name}", "forget", rate.low), Row(f"fr_high_{name}", "forget", rate.high)]
@@ -148,22 +150,27 @@ def _utility(answers: Answers) -> list[Row]:
     return rows
 
 
-def _answers(oracles: Oracles, answers: Answers) -> list[Row]:
+def _scores(oracles: Oracles, answers: Answers) -> dict[str, dict[str, np.ndarray]]:
+    """Part that is judged -> oracle -> scores of all its examples."""
+    return {part: oracles.scores(part, *answers[part]) for part in JUDGED if part in answers and len(answers[part][1])}
+
+
+def _answers(oracles: Oracles, scores: dict[str, dict[str, np.ndarray]]) -> list[Row]:
     """How many examples of each part the oracles call members, of how many."""
     rows = []
-    for part in JUDGED:
-        if part in answers and len(answers[part][1]):
-            for name, called in oracles.positives(part, *answers[part]).items():
-                rows.append(Row(f"oracle_positive_{name}", part, float(called.sum())))
-                rows.append(Row(f"oracle_n_{name}", part, float(len(called))))
+    for part, own in scores.items():
+        for name in oracles.names:
+            called = own[name] >= oracles.thresholds[name]
+            rows.append(Row(f"oracle_positive_{name}", part, float(called.sum())))
+            rows.append(Row(f"oracle_n_{name}", part, float(len(called))))
     return rows
 
 
-def _lira(oracles: Oracles, answers: Answers) -> list[Row]:
+def _lira(oracles: Oracles, scores: dict[str, dict[str, np.ndarray]]) -> list[Row]:
     """How well LiRA tells the forgotten examples from test examples."""
     if "lira" not in oracles.names:
         return []
-    members, others = (oracles.scores(part, *answers[part])["lira"] for part in ("forget", "test"))
+    members, others = (scores[part]["lira"] for part in ("forget", "test"))
     rates = [Row("lira_tpr", f"{rate:g}", true_positive_rate(members, others, rate)) for rate in FALSE_POSITIVE_RATES]
     return [*rates, Row("lira_auc", "forget", auc(members, others))]
 

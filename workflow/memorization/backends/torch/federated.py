@@ -8,12 +8,13 @@ purpose, user and round: no user's draws depend on who else takes part.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memorization.backends.torch.flat_models import FlatModels, training_gradient
+from memorization.backends.torch.flat_models import FlatModels, descend, training_gradient
 from memorization.federated_specs import FederationSpec
 from memorization.streams import stream
 
@@ -71,30 +72,40 @@ class Server:
         return models.index_add(0, federations, uploads * -weights.unsqueeze(1))
 
 
-def local_batches(seed: int, user: User, purpose: str, round_: int, epochs: int, size: int) -> list[np.ndarray]:
-    """The mini-batches int64[B] of pool rows that a user's local steps of round 1, 2, ... take, epoch after epoch.
-
-    Sizes differ by at most one within a user.
+@cache
+def _slots(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """How `count` examples in some order are cut into batches of at most `size`, which differ by one at most: places
+    int64[batches, B] and weights float32[batches, B], one over the batch's size; 0 where a batch is smaller.
     """
+    batches = np.array_split(np.arange(count), -(-count // size))
+    places = np.zeros((len(batches), len(batches[0])), dtype=np.int64)
+    weights = np.zeros(places.shape, dtype=np.float32)
+    for number, own in enumerate(batches):
+        places[number, : len(own)], weights[number, : len(own)] = own, 1 / len(own)
+    return places, weights
+
+
+def local_batches(
+    seed: int, user: User, purpose: str, round_: int, epochs: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A user's local steps of round 1, 2, ..., epoch after epoch: rows int64[steps, B], weights float32[steps, B]."""
     rng = stream(seed, user.replicate, f"{purpose}-{user.number}-{round_}")
-    count = -(-len(user.rows) // size)
-    return [b for _ in range(epochs) for b in np.array_split(user.rows[rng.permutation(len(user.rows))], count)]
+    places, weights = _slots(len(user.rows), size)
+    orders = [user.rows[rng.permutation(len(user.rows))] for _ in range(epochs)]
+    return np.concatenate([order[places] for order in orders]), np.concatenate([weights] * epochs)
 
 
-def schedule(batches: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def schedule(batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Users' batches side by side: pool rows int64[steps, M, B] and weights float32[steps, M, B].
 
-    A weight is one over the size of the user's own batch; where a user has fewer steps or smaller batches it is 0, so
-    that plain SGD leaves it unchanged.
+    Where a user has fewer steps or smaller batches than another its weights are 0, so that plain SGD leaves it
+    unchanged.
     """
-    steps = max(map(len, batches))
-    width = max(len(batch) for own in batches for batch in own)
+    steps, width = (max(own[0].shape[axis] for own in batches) for axis in (0, 1))
     rows = np.zeros((steps, len(batches), width), dtype=np.int64)
     weights = np.zeros((steps, len(batches), width), dtype=np.float32)
-    for user, own in enumerate(batches):
-        for step, batch in enumerate(own):
-            rows[step, user, : len(batch)] = batch
-            weights[step, user, : len(batch)] = 1 / len(batch)
+    for user, (own, shares) in enumerate(batches):
+        rows[: len(own), user, : own.shape[1]], weights[: len(own), user, : own.shape[1]] = own, shares
     return rows, weights
 
 
@@ -140,10 +151,11 @@ class Federations:
         size = self.training.batch_size
         batches = [local_batches(self.seed, user, self.purpose, round_, epochs, size) for user in users]
         rows, weights = (torch.from_numpy(array).to(local.device) for array in schedule(batches))
+        layers = self.models.views(local)
         for picked, shares in zip(rows, weights, strict=True):
             inputs = self.pool.inputs.index_select(0, picked.flatten()).unflatten(0, picked.shape)
             by_logits = training_gradient(self.models.spec, self.pool.labels[picked], shares)
-            self.models.descend(local, inputs, by_logits, self.training.learning_rate)
+            descend(layers, inputs, by_logits, self.training.learning_rate)
         return local
 
     def round(self, models: Tensor, round_: int, server: Server) -> Tensor:

@@ -25,6 +25,7 @@ from memorization.backends.torch.unlearning import (
     Case,
     History,
     Moment,
+    Watch,
     ascent,
     forsaken,
     placebo,
@@ -76,16 +77,20 @@ class Cell:
         federations, history, server = held.federations(held.users, "train"), History(), Server()
         rounds = self.spec.training.rounds
         shown = {0, *np.geomspace(1, rounds, EVALUATIONS).round().astype(int).tolist()}
-        models, curves, began = held.initial(), [], time.monotonic()
+        models, curves, began, watch = held.initial(), [], time.monotonic(), Watch()
         for round_ in range(rounds + 1):
             if round_:
-                uploads = federations.uploads(models, round_)
+                uploads = watch.timed(lambda now=models, j=round_: federations.uploads(now, j), 0.0)
                 models = server.aggregate(models, uploads, federations.owners, federations.weights)
                 history.add(held.models, uploads, len(models))
             if round_ in shown:
                 curves += self._curve(models, round_, time.monotonic() - began)
-        received = (server.received.messages / len(models), server.received.bytes / len(models))
-        self.state |= {"base": models.cpu().numpy(), "curves": curves, "received": received}
+        costs = {
+            "messages_per_round": server.received.messages / len(models),
+            "bytes_per_round": server.received.bytes / len(models),
+            "seconds_all": watch.all / len(models),
+        }
+        self.state |= {"base": models.cpu().numpy(), "curves": curves, "costs": costs}
         self.state["history"] = history.state()
 
     def _curve(self, models: Tensor, round_: int, wall_s: float) -> list[dict[str, Any]]:
@@ -115,7 +120,7 @@ class Cell:
     def _judge(self) -> None:
         """The base models, by oracles that are calibrated now and never again."""
         forget_requests.record(self.details, self.spec.requests)
-        self._record.base(self._before, self._case().history, self.state["received"])
+        self._record.base(self._before, self._case().history, self.state["costs"])
 
     def _request(self, item: int) -> None:
         """One request, from the base models."""

@@ -18,6 +18,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.task_identity import TaskIdentity
 
 from memorization import federated_models, runs
 from memorization import weights as weight_files
@@ -87,6 +88,8 @@ class InProcess(Grid):
     """
 
     def __init__(self, app: ClientApp, nodes: Sequence[int]) -> None:
+        # Messages ask which task they belong to; a started Flower process knows.
+        TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 0
         self._contexts = {
             node: Context(run_id=0, node_id=node, node_config={"partition-id": node}, state=RecordDict(), run_config={})
             for node in nodes

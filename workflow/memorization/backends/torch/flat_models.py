@@ -5,7 +5,7 @@ operations on rows. Gradients are written out: for networks this small autograd 
 steps of all rows can be made in place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from memorization.federated_specs import NetworkSpec
 
 LogitGradient = Callable[[Tensor], Tensor]
 """Logits [M, B, classes] -> derivative of every model's objective with respect to them."""
+Layer = tuple[Tensor, Tensor]
+"""Weight [M, outputs, inputs] and bias [M, 1, outputs]."""
 
 
 class FlatModels:
@@ -25,40 +27,31 @@ class FlatModels:
         self.spec, self.inputs, self.classes = model, inputs, classes
         self.places = list(federated_models.places(model, inputs, classes))
         self.size = self.places[-1][1].stop
-        self._layers = [(self.places[n], self.places[n + 1]) for n in range(0, len(self.places), 2)]
+
+    def views(self, rows: Tensor) -> list[Layer]:
+        """Every layer's weight [M, outputs, inputs] and bias [M, 1, outputs] as parts of `rows`."""
+        return [
+            (self._view(rows, weight), self._view(rows, bias).unsqueeze(1))
+            for weight, bias in zip(self.places[::2], self.places[1::2], strict=True)
+        ]
 
     def logits(self, rows: Tensor, inputs: Tensor) -> Tensor:
         """[M, B, classes] of inputs [M, B, features], or [B, features] that are shown to all."""
-        shared = inputs.ndim == 2
-        states = inputs
-        for number, (weight, bias) in enumerate(self._views(rows)):
-            if shared and number == 0:
-                # The same inputs for all models: one product instead of M.
-                together = functional.linear(states, weight.flatten(0, 1), bias.flatten())
-                states = together.unflatten(1, weight.shape[:2]).transpose(0, 1)
-            else:
-                states = torch.baddbmm(bias.unsqueeze(1), states, weight.transpose(1, 2))
-            if number < len(self._layers) - 1:
-                states = states.relu()
-        return states
+        if inputs.ndim == 3:
+            return _forward(self.views(rows), inputs)[1]
+        # The same inputs for all models: one product instead of M.
+        (weight, bias), *others = self.views(rows)
+        together = functional.linear(inputs, weight.flatten(0, 1), bias.flatten())
+        states = together.unflatten(1, weight.shape[:2]).transpose(0, 1)
+        return _forward(others, states.relu())[1] if others else states
 
     def gradient(self, rows: Tensor, inputs: Tensor, by_logits: LogitGradient) -> Tensor:
         """[M, parameters]: gradient of the objective whose derivative at the logits is `by_logits`."""
         found = torch.empty_like(rows)
-        states, logits = self._forward(rows, inputs)
-        for number, deltas in self._backward(rows, states, by_logits(logits)):
-            weight, bias = (self._view(found, place) for place in self._layers[number])
-            weight.copy_(torch.bmm(deltas.transpose(1, 2), states[number]))
-            bias.copy_(deltas.sum(1))
+        for (weight, bias), deltas, states in self._derived(rows, found, inputs, by_logits):
+            torch.bmm(deltas.transpose(1, 2), states, out=weight)
+            bias.copy_(deltas.sum(1, keepdim=True))
         return found
-
-    def descend(self, rows: Tensor, inputs: Tensor, by_logits: LogitGradient, rate: float) -> None:
-        """One SGD step of every model, in place, on inputs [M, B, features]."""
-        states, logits = self._forward(rows, inputs)
-        for number, deltas in self._backward(rows, states, by_logits(logits)):
-            weight, bias = (self._view(rows, place) for place in self._layers[number])
-            weight.baddbmm_(deltas.transpose(1, 2), states[number], alpha=-rate)
-            bias.sub_(deltas.sum(1), alpha=rate)
 
     def absolute_gradients(self, rows: Tensor, inputs: Tensor, by_logits: LogitGradient) -> Tensor:
         """[M, parameters]: sum over the B inputs of the absolute value of each input's own gradient.
@@ -67,11 +60,9 @@ class FlatModels:
         gradient is ever formed.
         """
         found = torch.empty_like(rows)
-        states, logits = self._forward(rows, inputs)
-        for number, deltas in self._backward(rows, states, by_logits(logits)):
-            weight, bias = (self._view(found, place) for place in self._layers[number])
-            weight.copy_(torch.bmm(deltas.abs().transpose(1, 2), states[number].abs()))
-            bias.copy_(deltas.abs().sum(1))
+        for (weight, bias), deltas, states in self._derived(rows, found, inputs, by_logits):
+            torch.bmm(deltas.abs().transpose(1, 2), states.abs(), out=weight)
+            bias.copy_(deltas.abs().sum(1, keepdim=True))
         return found
 
     def layer_norms(self, rows: Tensor) -> Tensor:
@@ -83,34 +74,46 @@ class FlatModels:
         sizes = torch.tensor([place.stop - place.start for _, place, _ in self.places], device=rows.device)
         return rows * torch.repeat_interleave(factors, sizes, dim=1)
 
+    def _derived(
+        self, rows: Tensor, found: Tensor, inputs: Tensor, by_logits: LogitGradient
+    ) -> Iterator[tuple[Layer, Tensor, Tensor]]:
+        """For every layer: where in `found` its result goes, the derivative at what it computes, and what it reads."""
+        layers, wanted = self.views(rows), self.views(found)
+        states, logits = _forward(layers, inputs)
+        for number, deltas in _backward(layers, states, by_logits(logits)):
+            yield wanted[number], deltas, states[number]
+
     def _view(self, rows: Tensor, place: tuple[str, slice, tuple[int, ...]]) -> Tensor:
         _, where, shape = place
         return rows[:, where].unflatten(1, shape)
 
-    def _views(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [(self._view(rows, weight), self._view(rows, bias)) for weight, bias in self._layers]
 
-    def _forward(self, rows: Tensor, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What every layer reads, and the logits."""
-        states = [inputs]
-        for number, (weight, bias) in enumerate(self._views(rows)):
-            found = torch.baddbmm(bias.unsqueeze(1), states[-1], weight.transpose(1, 2))
-            if number == len(self._layers) - 1:
-                return states, found
-            states.append(found.relu_())
-        raise AssertionError("a model without layers")
+def descend(layers: Sequence[Layer], inputs: Tensor, by_logits: LogitGradient, rate: float) -> None:
+    """One SGD step of every model, in place, on inputs [M, B, features]; `layers`: `FlatModels.views`."""
+    states, logits = _forward(layers, inputs)
+    for number, deltas in _backward(layers, states, by_logits(logits)):
+        weight, bias = layers[number]
+        weight.baddbmm_(deltas.transpose(1, 2), states[number], alpha=-rate)
+        bias.sub_(deltas.sum(1, keepdim=True), alpha=rate)
 
-    def _backward(self, rows: Tensor, states: list[Tensor], deltas: Tensor):
-        """Number of every layer, last first, with the derivative at what it computes; the layer below is derived before
-        the caller changes this one.
-        """
-        for number in reversed(range(len(self._layers))):
-            below = None
-            if number:
-                weight = self._view(rows, self._layers[number][0])
-                below = torch.bmm(deltas, weight).mul_(states[number] > 0)
-            yield number, deltas
-            deltas = below
+
+def _forward(layers: Sequence[Layer], inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What every layer reads, and the logits."""
+    states = [inputs]
+    for weight, bias in layers[:-1]:
+        states.append(torch.baddbmm(bias, states[-1], weight.transpose(1, 2)).relu_())
+    weight, bias = layers[-1]
+    return states, torch.baddbmm(bias, states[-1], weight.transpose(1, 2))
+
+
+def _backward(layers: Sequence[Layer], states: Sequence[Tensor], deltas: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Number of every layer, last first, with the derivative at what it computes; the layer below is derived before the
+    caller changes this one.
+    """
+    for number in reversed(range(len(layers))):
+        below = torch.bmm(deltas, layers[number][0]).mul_(states[number] > 0) if number else None
+        yield number, deltas
+        deltas = below
 
 
 def training_gradient(spec: NetworkSpec, labels: Tensor, weights: Tensor) -> LogitGradient:

@@ -27,12 +27,12 @@ class Record:
         self.retrained: list[Answers] | None = None
         """Answers of the reference, from the first request for retraining on."""
 
-    def base(self, before: Sequence[Answers], history: History, received: tuple[float, float]) -> None:
-        """The trained models; an ordinary round (messages and bytes per federation); ordinary updates of user 0."""
+    def base(self, before: Sequence[Answers], history: History, costs: dict[str, float]) -> None:
+        """The trained models; what one federation's training cost (measure -> value); ordinary updates of user 0."""
         for k, answers in enumerate(before):
             rows = forgetting.judge_before(self.oracles[k], answers)
             forgetting.write(self.details, rows, replicate=k, step=0)
-        for measure, value in zip(("messages_per_round", "bytes_per_round"), received, strict=True):
+        for measure, value in costs.items():
             self._add(measure, "", np.full(len(before), value), item=BASE, step=0)
         self._add_likeness(np.stack(history.norms), np.stack(history.cosines), item=BASE, step=0)
 

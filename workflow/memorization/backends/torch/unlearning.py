@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from memorization.backends.torch.federated import Examples, Federations, Server, User
-from memorization.backends.torch.flat_models import FlatModels, training_gradient
+from memorization.backends.torch.flat_models import FlatModels, descend, training_gradient
 from memorization.backends.torch.forsaken import Generator, Part, importance, targets
 from memorization.federated_specs import FederatedRunSpec, RequestSpec
 from memorization.secure_sums import securely_summed
@@ -277,8 +277,9 @@ def ascent(case: Case, request: RequestSpec) -> Iterator[Moment]:
 
     def emit(models: Tensor, round_: int) -> Tensor:
         local = models.clone()
+        layers = case.models.views(local)
         for _ in range(request.inner_steps):
-            case.models.descend(local, case.forget.inputs, by_logits, -request.step)
+            descend(layers, case.forget.inputs, by_logits, -request.step)
         return models - local
 
     return with_others(case, request, emit)
