@@ -44,11 +44,10 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
-    for backend in () if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends:
-        try:
-            environments.build(backend)
-        except UserError as error:
-            raise WorkflowError(str(error))
+    try:
+        environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
+    except UserError as error:
+        raise WorkflowError(str(error))
     if PLAN.config.warm and workflow.local_exec:
         warm.start(warm_pythons())
 

@@ -32,3 +32,24 @@ def test_a_failed_build_says_why_and_where(root):
     with pytest.raises(UserError, match=r"envs/torch could not be built: no such wheel \(all of it: results/logs"):
         environments.build("torch", root=root)
     assert not environments.is_built("torch", root)
+
+
+def test_environments_are_built_side_by_side(root):
+    """Each waits until the other has begun: one after the other they would never end."""
+    (root / "envs" / "tf" / ".venv").mkdir(parents=True)
+    (root / "envs" / "tf" / "pyproject.toml").write_text("[project]")
+    script = root / environments.SCRIPT
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        'touch "$1/begun"; both() { [ -e envs/torch/begun ] && [ -e envs/tf/begun ]; }\n'
+        "for i in $(seq 200); do both && break; sleep 0.05; done\n"
+        "both || { echo alone; exit 1; }\n"
+        f'echo "# pins {hashlib.sha256(b"[project]").hexdigest()[:12]}" > "$1/$2"\n'
+    )
+    environments.build_all(["torch", "tf"], root=root)
+    assert all(environments.is_built(name, root) for name in ("torch", "tf"))
+    script.write_text("echo broken; exit 1\n")
+    environments.build_all(["torch", "tf"], root=root)  # nothing to do
+    (root / "envs" / "tf" / "pyproject.toml").write_text("[project] # changed")
+    with pytest.raises(UserError, match="envs/tf could not be built: broken"):
+        environments.build_all(["torch", "tf"], root=root)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -19,12 +19,14 @@ def test_values_by_hand(values, wanted):
     assert gini(np.array(values)) == pytest.approx(wanted)
 
 
+@settings(deadline=None)
 @given(POSITIVE)
 def test_half_the_mean_difference_of_all_pairs_over_the_mean(values):
     pairs = np.abs(values[:, None] - values).mean()
     assert gini(values) == pytest.approx(pairs / (2 * values.mean()), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(POSITIVE, st.floats(0.1, 10))
 def test_scale_does_not_matter_and_a_constant_lowers_it(values, factor):
     assert gini(values * factor) == pytest.approx(gini(values), abs=1e-9)

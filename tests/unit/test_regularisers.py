@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from synthetic_regularisers import regularised
 
+from memorization import figures_closer_regularisers as drawings
 from memorization import tidy_regularisers
 from memorization.gates import closer_regularisers as gates
 from memorization.tidy_regularisers import BOTH, KEYS
@@ -197,3 +198,14 @@ def test_an_unregularised_training_that_never_fits_decides_nothing():
     none = table[list(KEYS.values())].isna().all(axis=1) & (table["measure"] == "fitted_epoch")
     table.loc[none, "value"] = np.nan
     assert slows(table).verdict_supported is None
+
+
+# --- drawings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draw", [drawings.fig10_regularisers, drawings.fig11_training_curves])
+@pytest.mark.parametrize("options", [{}, {"replicates": 1}, {"techniques": ()}, {"slow": 9.0, "base": 0.8}])
+def test_drawings_survive_what_may_be_missing(draw, options):
+    table = regularised(**options)
+    for part in (table, table[table["data.noise.kind"] == "none"]):
+        draw(part, None).canvas.draw()

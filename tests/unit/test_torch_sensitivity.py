@@ -1,5 +1,7 @@
 """Loss-sensitivity of whole runs: what goes into details.csv, of the training that was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,16 @@ def test_unique_classes_and_chunks_change_nothing(monkeypatch):
 def test_what_cannot_be_unrolled_is_refused(part, options):
     with pytest.raises(ValueError, match=part):
         make_spec(matrix=True, **options)
+
+
+def test_critical_examples_are_recorded_one_by_one_at_the_end(tmp_path):
+    critical = {"radii": [40.0, 120.0], "iterations": 3, "parts": ["train"], "times": 1, "each": True}
+    spec = make_spec(measure={"evaluations": 1, "critical": critical})
+    train_classifiers(spec, replace(make_data(), scale=1 / 255), tmp_path, CPU)
+    frame = contracts.read("details", tmp_path)
+    each = frame[frame["measure"] == "critical_40"]
+    assert set(each["step"]) == {STEPS}
+    assert each.groupby("replicate")["item"].nunique().tolist() == [EXAMPLES] * 3
+    share = frame[(frame["measure"] == "csr_40") & (frame["step"] == STEPS)].set_index("replicate")["value"]
+    np.testing.assert_allclose(each.groupby("replicate")["value"].mean(), share.sort_index())
+    assert 0 < share.mean() < frame.loc[frame["measure"] == "critical_120", "value"].mean()

@@ -94,6 +94,7 @@ class CriticalSpec(Strict):
         ("validation",), strict=False, description="gaussian: noise inputs with the training data's mean and variance."
     )
     times: Positive = Field(12, description="Measured at so many log-spaced epochs, and before training.")
+    each: bool = Field(False, description="Also of every single image whether it is critical, after the last epoch.")
 
 
 class SensitivitySpec(Strict):

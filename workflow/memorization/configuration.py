@@ -31,14 +31,16 @@ class DataConfig(Strict):
     on_missing: Literal["auto", "standin", "error"] = Field(
         "auto", description="When neither mirror nor network has a data set; auto: what the scale says."
     )
-    trust_local: bool = Field(False, description="Accept mirror files whose checksum differs.")
+    trust_local: bool = Field(False, strict=False, description="Accept mirror files whose checksum differs.")
 
 
 class Config(Strict):
     """config/config.yaml, one field per key."""
 
     scale: Literal["smoke", "reduced", "paper", "trial"] = Field("reduced", description="A file of config/scales/.")
-    papers: Names = Field(("secret_sharer", "tensorflow_privacy", "beyond"), description="Folders of workflow/papers/.")
+    papers: Names = Field(
+        ("secret_sharer", "tensorflow_privacy", "closer_look", "beyond"), description="Folders of workflow/papers/."
+    )
     figures: Names = Field((), description="Only these figure keys; empty: all.")
     backends: Names = Field(("torch", "tf"), description="Back ends that train.")
     data: DataConfig = DataConfig()

@@ -26,7 +26,8 @@ class Spread:
 
 
 def spread(correct: np.ndarray, labels: np.ndarray, resamples: int, rng: np.random.Generator) -> Spread:
-    """Variance ratios of bool[R, N] `correct`, R >= 2 runs by N examples with the given `labels` int64[N].
+    """Variance ratios of bool[R, N] `correct`, R >= 2 runs by N examples with the given `labels` int64[N], of which
+    some classes must have several.
 
     A run that is drawn twice says nothing new about how much runs agree: pairs of copies of one run are left out of the
     resampled variances, or they would be too large by the whole of what is to be measured.
@@ -50,7 +51,7 @@ def _ratios(right: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.nd
     share = member.mean(axis=0)
     means = right @ member / member.sum(axis=0)
     centred = right - means @ member.T
-    covariance = centred @ centred.T / examples
+    covariance = centred @ centred.T / (examples - member.shape[1])
     own = np.diag(covariance).copy()
     np.fill_diagonal(covariance, 0)
     between = np.einsum("da,ab,db->d", weights, covariance, weights)

@@ -8,7 +8,8 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from memorization.configuration import ROOT
@@ -49,3 +50,10 @@ def build(backend: str, say: Callable[[str], None] = print, root: Path = ROOT) -
     if ended.returncode:
         last = (log.read_text().strip().splitlines() or ["no output"])[-1]
         raise UserError(f"envs/{backend} could not be built: {last} (all of it: {log.relative_to(root)})")
+
+
+def build_all(backends: Iterable[str], say: Callable[[str], None] = print, root: Path = ROOT) -> None:
+    """Build what is not built of several environments, side by side. Raises UserError as `build`, for the first."""
+    with ThreadPoolExecutor() as pool:
+        for built in [pool.submit(build, backend, say, root) for backend in backends]:
+            built.result()

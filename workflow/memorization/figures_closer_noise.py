@@ -13,7 +13,9 @@ from memorization.plotting import COLORS, styled
 
 PAPER_RADIUS = 0.3
 """On the scale of 0 to 255 (footnote 6)."""
-NOISY = {"inputs": "noise on inputs", "labels": "noise on labels"}
+WIDTH = 46
+"""Characters of small type across a panel."""
+NOISY = {"inputs": "Noise on inputs", "labels": "Noise on labels"}
 SUBSETS = {
     "clean": (COLORS["exact"], "-", "clean"),
     "corrupted": (COLORS["canary"], "-", "corrupted, as labelled"),
@@ -36,21 +38,26 @@ def fig08_cifar_noise(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
 
 
 def _noise_figure(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """Rows: noise on inputs, on labels. Columns: accuracies and critical sample ratio, of each back end."""
+    """Rows: noise on inputs, on labels. Columns: accuracies and critical sample ratios, of each back end; of one alone
+    also at the next radius.
+    """
     backends = sorted(table["backend"].dropna().unique(), reverse=True) or ["torch"]
-    figure = plotting.new_figure(5.0)
-    grid = figure.subplots(2, 2 * len(backends), squeeze=False)
-    for column, backend in enumerate(backends):
-        own = table[table["backend"] == backend]
-        for row, (kind, name) in enumerate(NOISY.items()):
-            name += f", {backend}" * (len(backends) > 1)
-            letter = "ab"[row]
-            left, right = grid[row, 2 * column : 2 * column + 2]
-            _accuracies(left, own, kind)
-            panels_noise.titled(left, f"({letter}) Accuracy, {name}", reference, f"accuracy, {kind}")
-            _ratios(right, own, kind)
-            panels_noise.titled(right, f"({letter}) Critical samples, {name}", reference, f"csr, {kind}")
-    plotting.legend_below(figure, grid.ravel(), 5)
+    shown = (radii(table) or [PAPER_RADIUS])[: 2 if len(backends) == 1 else 1]
+    panels = [(backend, radius) for backend in backends for radius in (None, *shown)]
+    figure = plotting.new_figure(4.9)
+    grid = figure.subplots(2, len(panels), squeeze=False)
+    for row, (kind, name) in enumerate(NOISY.items()):
+        for axes, (backend, radius) in zip(grid[row], panels, strict=True):
+            own = table[table["backend"] == backend]
+            if radius is None:
+                _accuracies(axes, own, kind)
+                title = f"({'ab'[row]}) {name}, {backend}" if len(backends) > 1 else f"({'ab'[row]}) {name}"
+                panels_noise.titled(axes, title, reference, f"accuracy, {kind}", width=WIDTH)
+            else:
+                _ratios(axes, own, kind, radius)
+                series = f"csr, {kind}" if radius == PAPER_RADIUS else f"csr, {kind}, radii"
+                panels_noise.titled(axes, f"Critical within r = {radius:g}", reference, series, width=WIDTH)
+    plotting.legend_below(figure, grid.ravel(), 4)
     return figure
 
 
@@ -81,18 +88,16 @@ def radii(table: pd.DataFrame) -> list[float]:
     return sorted(found, key=lambda radius: (radius != PAPER_RADIUS, radius))
 
 
-def _ratios(axes: Axes, table: pd.DataFrame, kind: str) -> None:
-    """Critical sample ratio of validation images at the paper's radius; dashed at the next one."""
+def _ratios(axes: Axes, table: pd.DataFrame, kind: str, radius: float) -> None:
+    """Critical sample ratio of validation images after every measured epoch; an untrained network's says nothing."""
     axes.set_ylabel("critical sample ratio (%)")
-    shown = radii(table)[:2]
-    listed = [_kind(tidy_noise.curves(table, f"csr_{radius:g}", "validation"), kind) for radius in shown]
-    if panels_noise.missing(axes, pd.concat(listed) if listed else pd.DataFrame(), "no critical samples searched"):
+    frame = _kind(tidy_noise.curves(table, f"csr_{radius:g}", "validation"), kind)
+    frame = frame[frame["epoch"] > 0]
+    if panels_noise.missing(axes, frame, "no critical samples searched"):
         return
-    for radius, frame, style in zip(shown, listed, ("-", (0, (4, 2))), strict=False):
-        panels_noise.levels(axes, frame, label=False, ls=style, lw=1.2)
-        axes.plot([], [], color="#444444", ls=style, lw=1.2, label=f"critical within r = {radius:g}")
+    panels_noise.levels(axes, frame, label=False, lw=1.2)
     axes.set_ylim(0, None)
-    panels_noise.epoch_axis(axes, listed[0])
+    panels_noise.epoch_axis(axes, frame)
 
 
 @styled
@@ -107,7 +112,7 @@ def subset_curves(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
             frames = {part: tidy_noise.of(tidy_noise.curves(table, "accuracy", part), kind, level) for part in SUBSETS}
             if not panels_noise.missing(axes, frames["clean"], "no accuracy was measured"):
                 _subsets(axes, frames, kind)
-            axes.set_title(f"({'ab'[row]}) {level:.0%} {name}" if axes is grid[row, 0] else f"{level:.0%}")
+            axes.set_title(f"({'ab'[row]}) {level:.0%} {name.lower()}" if axes is grid[row, 0] else f"{level:.0%}")
             axes.set_xlabel("epoch" if row else "")
         grid[row, 0].set_ylabel("accuracy (%)")
     plotting.legend_below(figure, grid.ravel(), 5)

@@ -33,22 +33,28 @@ class AnyBut:
 LACKS: dict[str, dict[str, Container]] = {
     "tf": {
         "task": ("translation", "federated"),
-        "model.architecture": ("cnn", "wavenet", "transformer"),
+        "text/model.architecture": ("cnn", "wavenet", "transformer"),
         "training.weight_dropout": AnyBut(0.0),
+        "classification/training.optimizer": ("rmsprop", "adam", "adagrad", "adadelta"),
+        "classification/training.adversarial": AnyBut(0.0),
+        "measure.sensitivity": AnyBut(None),
     },
     "torch": {},
 }
-"""Back end -> dotted key of a specification -> values that it cannot do."""
+"""Back end -> dotted key of a specification, of any task or only of <task>/ -> values that it cannot do."""
 
 
 def require_able(name: str, spec: BaseModel, where: str) -> None:
     """Raises UserError for a specification that back end `name` cannot train, saying what it can."""
-    for dotted, values in LACKS.get(name, {}).items():
+    for key, values in LACKS.get(name, {}).items():
+        task, _, dotted = key.rpartition("/")
+        if task and task != spec.task:
+            continue
         value: Any = spec
         for part in dotted.split("."):
             value = getattr(value, part, None)
         if value in values:
-            able = [other for other in BACKENDS if value not in LACKS.get(other, {}).get(dotted, ())]
+            able = [other for other in BACKENDS if value not in LACKS.get(other, {}).get(key, ())]
             choice = ", ".join(able) or "none"
             raise UserError(f"{where}: {dotted}: back end {name!r} has no {value!r}; those that have: {choice}")
 

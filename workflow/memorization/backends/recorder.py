@@ -40,7 +40,7 @@ class ClassifierGroup(Protocol):
         ...
 
     def critical(self, epoch: int) -> Mapping[tuple[str, str], np.ndarray]:
-        """(measure, part) -> float64[R]: critical samples now (`spec.measure.critical`)."""
+        """(measure, part) -> float64[R] or, of single images, [R, N]: critical samples (`spec.measure.critical`)."""
         ...
 
     def weights_of(self, member: int) -> dict[str, np.ndarray]:
@@ -114,7 +114,11 @@ class Recorder:
             self._add_training(group.members, losses, predicted, now)
         if self.spec.measure.critical and (epoch == 0 or last or epoch in self._searched):
             for (measure, part), values in group.critical(epoch).items():
-                self.details.add(measure, part, values, replicate=group.members, **now)
+                if values.ndim == 1:
+                    self.details.add(measure, part, values, replicate=group.members, **now)
+                elif last:
+                    items, members = np.arange(values.shape[1]), np.array(group.members)[:, None]
+                    self.details.add(measure, part, values, replicate=members, item=items, **now)
         if epoch == 0 or last or self.finished(group):
             self._add_filters(group, epoch, last, now)
 

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ class Trainer:
         self.groups = list(groups)
         self.unit = self.groups[0].unit
         # Images have no validation set. Their test loss is shown and watched for divergence; it decides nothing.
-        self.watched = "test" if isinstance(spec, ImageRunSpec) else "validation"
+        # A recorder evaluates after some epochs only.
+        self.watched = "train" if recorder else "test" if isinstance(spec, ImageRunSpec) else "validation"
         self.batches = self.groups[0].batches
         self.total_steps = max(1, round(spec.training.epochs * self.batches))
         self.epoch = self.step = 0
@@ -148,12 +149,14 @@ class Trainer:
 
         The test loss is for plotting only; every choice rests on the validation loss.
         """
+        wall = time.monotonic() - self._clock
         for group in self.groups:
-            wall = time.monotonic() - self._clock
             due = self.recorder is None or self.recorder.due(group, self.epoch, self._is_over())
             unknown = np.full(len(group.members), math.nan)
             nothing = {"loss_nats": unknown, "accuracy": unknown}
             validation, test = (group.evaluate(role) if due else nothing for role in ("validation", "test"))
+            # What a recorder does takes long, and the last time it follows no training that it could be part of.
+            wall = wall if self.recorder else time.monotonic() - self._clock
             for row, member in enumerate(group.members):
                 self.curves.append(
                     {
@@ -165,28 +168,29 @@ class Trainer:
                         "test_loss_nats": float(test["loss_nats"][row]),
                         "validation_accuracy": float(validation["accuracy"][row]),
                         "test_accuracy": float(test["accuracy"][row]),
-                        # A recorder evaluates at length: its time at the last moment is no training.
-                        "wall_s": wall if self.recorder else time.monotonic() - self._clock,
+                        "wall_s": wall,
                     }
                 )
-                watched = "train" if self.recorder else self.watched
-                self._warn_if_diverged(member, watched, self.curves[-1][f"{watched}_loss_nats"])
+                self._warn_if_diverged(member, self.curves[-1][f"{self.watched}_loss_nats"])
                 if self.epoch:
                     self._compare(group, member, float(validation["loss_nats"][row]))
             if self.recorder is not None:
-                passed = self.step / self.batches
-                self.recorder.record(group, self.epoch, self.step, passed, self._is_over(), validation if due else None)
+                self._record_details(group, validation if due else None)
         rows = self.curves[-sum(len(group.members) for group in self.groups) :]
         mean = float(np.mean([row[f"{self.watched}_loss_nats"] for row in rows]))
         self.progress.advance(0, note=f"epoch {self.step / self.batches:.4g}, {self.watched} {mean:.3f} {self.unit}")
 
+    def _record_details(self, group: Group, validation: Mapping[str, np.ndarray] | None) -> None:
+        passed = self.step / self.batches
+        self.recorder.record(group, self.epoch, self.step, passed, self._is_over(), validation)
+
     def _is_over(self) -> bool:
         return self.step >= self.total_steps
 
-    def _warn_if_diverged(self, member: int, watched: str, loss: float) -> None:
+    def _warn_if_diverged(self, member: int, loss: float) -> None:
         if self.epoch and not math.isfinite(loss):
             log.warning(
-                "replicate %d: %s loss is %s after epoch %d: training diverged", member, watched, loss, self.epoch
+                "replicate %d: %s loss is %s after epoch %d: training diverged", member, self.watched, loss, self.epoch
             )
 
     def _compare(self, group: Group, member: int, loss: float) -> None:

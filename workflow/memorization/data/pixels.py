@@ -6,11 +6,13 @@ import io
 import pickle
 import re
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memorization.contracts import atomic
 from memorization.data.archives import members
 from memorization.data.registry import BatchesRoles, DatasetSpec, ImageRoles
 from memorization.errors import UserError
@@ -30,7 +32,7 @@ def read_training(directory: Path, dataset: DatasetSpec) -> tuple[np.ndarray, np
     """
     roles, directory = dataset.roles, Path(directory)
     if isinstance(roles, BatchesRoles):
-        return _read_batches(directory / roles.batches_archive)
+        return _decoded(directory / roles.batches_archive)
     if not isinstance(roles, ImageRoles):
         raise UserError(f"data.dataset: {dataset.title} holds {dataset.kind}, not images")
     images, labels = directory / roles.train_images, directory / roles.train_labels
@@ -58,6 +60,20 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         shown = "x".join(map(str, sizes))
         raise UserError(f"{path}: {len(content) - header} values, but its header says {shown}; fetch it again")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes)
+
+
+def _decoded(archive: Path) -> tuple[np.ndarray, np.ndarray]:
+    """As `_read_batches`, kept beside the archive for the next job: unpacking takes longer than many a training."""
+    kept = [archive.with_name(f".{archive.name}.{part}.npy") for part in ("pixels", "labels")]
+    if archive.exists() and all(path.exists() and path.stat().st_mtime >= archive.stat().st_mtime for path in kept):
+        pixels, labels = (np.load(path, mmap_mode="r") for path in kept)
+        return pixels, np.array(labels)
+    arrays = _read_batches(archive)
+    with suppress(OSError):  # a folder that cannot be written to: every job unpacks
+        for path, array in zip(kept, arrays, strict=True):
+            with atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+    return arrays
 
 
 def _read_batches(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -139,13 +139,15 @@ def csr_jumps_after_peak(
         after = ratios.loc[before.index].iloc[:, -1]
         found.append(statistics.wilcoxon_paired(after, before))
         rises.append(statistics.t_interval(after - before))
-        listed.append(f"{level:.0%}: {before.mean():.3g} to {after.mean():.3g}")
+        listed.append(
+            f"{level:.0%}: {before.mean():.3g} to {after.mean():.3g}, higher in {(after > before).sum()} seeds"
+        )
     if not found:
         return undecided(f"at no level of noise 90 % training accuracy and critical samples at r = {radius:g}")
     worst = max(range(len(found)), key=lambda i: found[i].p_value)
     n = len(before)
     verdict = decide(found[worst].p_value < 0.05, any(rise.high < 0 for rise in rises), n, seeds)
-    summary = f"r = {radius:g}: from validation's peak to the end {', '.join(listed)}"
+    summary = f"r = {radius:g}: from validation's peak to the end {'; '.join(listed)} of {n}"
     return Outcome(verdict, *rises[worst], *found[worst], n=n, summary=summary)
 
 

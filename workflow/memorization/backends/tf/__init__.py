@@ -7,14 +7,17 @@ from memorization import privacy_file
 from memorization import weights as weight_files
 from memorization.backends import checkpoint
 from memorization.backends.observer import Observer
+from memorization.backends.tf.classifier_group import TFClassifier, load_classifiers, train_classifiers
 from memorization.backends.tf.group import Group
 from memorization.backends.tf.images import TFImageClassifier, load_images, train_images
 from memorization.backends.tf.model import TFLanguageModel
 from memorization.backends.tf.networks import language_model
 from memorization.backends.tf.runtime import choose_device, tf
 from memorization.backends.training import Trainer
+from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.corpora import TrainingCorpus, training_data
 from memorization.data.images import ImageData
+from memorization.data.labelled import LabelledData
 from memorization.specs import ImageRunSpec, RunSpec
 from memorization.vocabulary import Vocabulary
 
@@ -22,7 +25,10 @@ __all__ = ["TFLanguageModel", "load", "train"]
 
 
 def train(
-    spec: RunSpec | ImageRunSpec, data: Sequence[TrainingCorpus] | ImageData, run_dir: Path, device: str = "auto"
+    spec: RunSpec | ImageRunSpec | ClassifierRunSpec,
+    data: Sequence[TrainingCorpus] | ImageData | LabelledData,
+    run_dir: Path,
+    device: str = "auto",
 ) -> None:
     """Train all replicates of `spec`, one by one; write model.npz, curves.csv and measures.csv into `run_dir`.
 
@@ -33,6 +39,8 @@ def train(
     place = choose_device(device)
     if isinstance(spec, ImageRunSpec):
         return train_images(spec, data, run_dir, place)
+    if isinstance(spec, ClassifierRunSpec):
+        return train_classifiers(spec, data, run_dir, place)
     if len(data) != spec.replicates:
         raise ValueError(f"{len(data)} corpora for {spec.replicates} replicates")
     mechanism = privacy_file.read(run_dir) if spec.privacy is not None else None
@@ -42,8 +50,8 @@ def train(
 
 
 def load(
-    run_dir: Path, spec: RunSpec | ImageRunSpec, vocabulary: Vocabulary, device: str = "auto"
-) -> list[TFLanguageModel] | list[TFImageClassifier]:
+    run_dir: Path, spec: RunSpec | ImageRunSpec | ClassifierRunSpec, vocabulary: Vocabulary, device: str = "auto"
+) -> list[TFLanguageModel] | list[TFImageClassifier] | list[TFClassifier]:
     """The trained models of a finished run, one per replicate.
 
     Raises UserError if model.npz is missing or does not fit.
@@ -51,6 +59,8 @@ def load(
     place = choose_device(device)
     if isinstance(spec, ImageRunSpec):
         return load_images(run_dir, spec, place)
+    if isinstance(spec, ClassifierRunSpec):
+        return load_classifiers(run_dir, spec, place)
     stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
     return [
         language_model({name: array[k] for name, array in stacked.items()}, vocabulary, place)

@@ -27,8 +27,8 @@ from memorization.streams import stream
 
 EVALUATION_IMAGES = {"mlp": 500, "cnn": 100}
 """Images per call without gradients."""
-BLOCK_NUMBERS = {"cpu": 2**25, "cuda": 2**31}
-"""Trained numbers that one block of replicates may hold: 128 MiB and 8 GiB of them, as much again for gradients."""
+BLOCK_NUMBERS = {"cpu": 2**25, "cuda": 2**30}
+"""Trained numbers that one block of replicates may hold: 128 MiB and 4 GiB of them, as much again for gradients."""
 
 
 class DeviceData:

@@ -52,22 +52,31 @@ def critical(
     # number of iterations is fixed, else the ratio would depend on how many images are searched.
     with torch.no_grad():
         predicted = logits(images).argmax(-1)
-    found, point = torch.zeros_like(predicted, dtype=torch.bool), images
+    found, point = torch.zeros_like(predicted, dtype=torch.bool), images.clone()
     for _ in range(iterations):
-        point = point.detach().requires_grad_()
-        scores = logits(point)
-        found = found | (scores.detach().argmax(-1) != predicted)
-        if bool(found.all()):
-            break
-        (gradient,) = torch.autograd.grad(_excess(scores, predicted).sum(), point)
-        point = point.detach()
-        moved = point + step * gradient.sign() + noise * normal_like(point, drawn_from)
-        moved = torch.maximum(torch.minimum(moved, images + radius), images - radius)
-        point = torch.where(found.view(*found.shape, *[1] * (images.ndim - 2)), point, moved)
-    point = point.detach()
-    with torch.no_grad():
-        found = found | (logits(point).argmax(-1) != predicted)
+        noises = normal_like(images, drawn_from)  # of all images: what one is given does not depend on the others
+        rows = _open(found)
+        if not len(rows):
+            continue
+        at = point[:, rows].requires_grad_()
+        scores = logits(at)
+        found[:, rows] |= scores.detach().argmax(-1) != predicted[:, rows]
+        (gradient,) = torch.autograd.grad(_excess(scores, predicted[:, rows]).sum(), at)
+        at, centre = at.detach(), images[:, rows]
+        moved = at + step * gradient.sign() + noise * noises[:, rows]
+        moved = torch.maximum(torch.minimum(moved, centre + radius), centre - radius)
+        stay = found[:, rows].view(len(found), len(rows), *[1] * (images.ndim - 2))
+        point[:, rows] = torch.where(stay, at, moved)
+    rows = _open(found)
+    if len(rows):
+        with torch.no_grad():
+            found[:, rows] |= logits(point[:, rows]).argmax(-1) != predicted[:, rows]
     return Critical(found, point)
+
+
+def _open(found: Tensor) -> Tensor:
+    """Numbers of the images of which some network has found no critical one yet."""
+    return (~found).any(0).nonzero()[:, 0]
 
 
 def _excess(scores: Tensor, predicted: Tensor) -> Tensor:
@@ -105,12 +114,16 @@ def measures(
     scale: float,
     drawn_from: Sequence[torch.Generator],
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(csr_<radius> or csr_count_<radius>, part) -> float64[R]: share and number of critical images [R, N, ...]."""
+    """(csr_<radius> or csr_count_<radius>, part) -> float64[R]: share and number of critical images [R, N, ...]; with
+    `spec.each` also (critical_<radius>, part) -> float64[R, N]: which they are.
+    """
     rows = {}
     for part, images in parts.items():
         for radius, found in search(logits, images, spec, scale, drawn_from).items():
             rows[f"csr_{radius:g}", part] = found.double().mean(1).cpu().numpy()
             rows[f"csr_count_{radius:g}", part] = found.sum(1).double().cpu().numpy()
+            if spec.each:
+                rows[f"critical_{radius:g}", part] = found.double().cpu().numpy()
     return rows
 
 

@@ -3,6 +3,7 @@
 The training is run again from its streams: nothing has to be kept while it runs, and an interruption changes nothing.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,8 @@ NORMS = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}
 FLOATS = 60_000_000
 """Derivatives held at a time: replicates are measured in chunks of about that many numbers."""
 
+log = logging.getLogger(__name__)
+
 
 def record(spec: ClassifierRunSpec, shown: "DeviceData", device: torch.device, details: Details) -> None:
     """Add what `spec.measure.sensitivity` asks for, of all replicates, to `details`.
@@ -45,6 +48,7 @@ def record(spec: ClassifierRunSpec, shown: "DeviceData", device: torch.device, d
     terms = _terms(shown.given, data.classes if wanted.classes else None)
     chunk = max(1, FLOATS // (len(times) * terms.numel() * data.train[0].size))
     sums = np.zeros(len(data.train))
+    log.info("loss-sensitivity: back through %d updates of %d models, %d at a time", steps, spec.replicates, chunk)
     for first in range(0, spec.replicates, chunk):
         members = list(range(first, min(first + chunk, spec.replicates)))
         found = derivatives(unrolled(spec, shown, members, steps, device), times, terms, direct=wanted.direct)

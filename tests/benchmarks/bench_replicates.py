@@ -1,0 +1,102 @@
+"""Figure 1's replicates trained together against as many separate runs of the same code, in one process.
+
+    PYTHONPATH=workflow OMP_NUM_THREADS=1 envs/torch/.venv/bin/python tests/benchmarks/bench_replicates.py --data DIR
+
+DIR holds MNIST as `python -m memorization fetch --dataset mnist --to DIR` leaves it. A run reads its data, trains one
+epoch at Figure 1's reduced size, evaluates and writes its files. Separate runs and rounds of the common one take turns,
+so that a busy machine slows both; `steps` is the training alone. Every replicate's weights are compared.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from memorization import classifier_models, runs
+from memorization.backends import torch as backend
+from memorization.backends.torch.classifier_group import ClassifierGroup, DeviceData
+from memorization.classifier_specs import ClassifierRunSpec
+from memorization.data.labelled import build_labelled
+from memorization.data.registry import lookup
+
+TURNS = 4
+"""Parts into which the separate runs are cut; after each comes the common run once more. The median counts."""
+
+
+def make_spec(replicates: int, seed: int = 0) -> ClassifierRunSpec:
+    """Figure 1 at the reduced scale."""
+    return ClassifierRunSpec.model_validate(
+        {
+            "task": "classification",
+            "replicates": replicates,
+            "seed": seed,
+            "data": {"dataset": "mnist", "train_examples": 5000, "validation_examples": 1000},
+            "model": {"units": 128},
+            "training": {"learning_rate": 0.1, "batch_size": 32, "epochs": 1.0},
+            "measure": {"examples": 1000, "evaluations": 1},
+        }
+    )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def one_run(spec: ClassifierRunSpec, data: Path, directory: Path) -> None:
+    """Everything that a job does after its imports."""
+    dataset = lookup("mnist", runs.ROOT / "config" / "datasets.yaml")
+    backend.train(spec, build_labelled(spec, data, dataset), directory, device="cpu")
+
+
+def steps(spec: ClassifierRunSpec, members: list[int], shown: DeviceData) -> ClassifierGroup:
+    """One epoch of some replicates, without evaluation and files."""
+    group = ClassifierGroup(spec, members, shown, torch.device("cpu"))
+    list(group.train_epoch(1, group.batches))
+    return group
+
+
+def largest_difference(group: ClassifierGroup, stacked: dict[str, np.ndarray], member: int) -> float:
+    """Between one replicate trained alone and together, relative to the array's largest weight."""
+    alone = group.weights_of(member)
+    return max(np.abs(alone[n] - a[member]).max() / np.abs(a[member]).max() for n, a in stacked.items())
+
+
+def main(data: Path, replicates: int) -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    spec = make_spec(replicates)
+    shown = DeviceData(build_labelled(spec, data, lookup("mnist", runs.ROOT / "config" / "datasets.yaml")),
+                       torch.device("cpu"))  # fmt: skip
+    steps(make_spec(1), [0], shown)  # what is done once per process
+    together, together_steps, alone, alone_steps, differences = [], [], 0.0, 0.0, []
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(TURNS):
+            together.append(seconds(lambda: one_run(spec, data, Path(folder) / "together")))
+            together_steps.append(seconds(lambda: steps(spec, list(range(replicates)), shown)))
+            stacked = classifier_models.load(Path(folder) / "together", spec.model)
+            for k in range(turn, replicates, TURNS):
+                alone += seconds(lambda k=k: one_run(make_spec(1, seed=k), data, Path(folder) / f"{k}"))
+                began = time.perf_counter()
+                group = steps(spec, [k], shown)
+                alone_steps += time.perf_counter() - began
+                differences.append(largest_difference(group, stacked, k))
+    rows = {"whole runs": (alone, np.median(together)), "steps alone": (alone_steps, np.median(together_steps))}
+    print(f"{replicates} replicates   separate (s)   together (s)   ratio")
+    for name, (apart, joint) in rows.items():
+        print(f"{name:<14} {apart:>14.2f} {joint:>14.2f} {apart / joint:>7.1f}")
+    print(f"largest difference of a weight, relative to its array's largest: {max(differences):.1e}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--replicates", type=int, default=100)
+    options = parser.parse_args()
+    main(options.data, options.replicates)
