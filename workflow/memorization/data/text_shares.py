@@ -94,7 +94,14 @@ def _shares(
     length = spec.training.sequence_length
     rng = stream(spec.seed, replicate, f"{spec.stage}position")
     keep = np.ones(copies, dtype=bool)
-    own, positions = plant_lines(parts[order[0]], [line] * copies, keep, "uniform", rng, length)
+    mine = parts[order[0]]
+    try:
+        own, positions = plant_lines(mine, [line] * copies, keep, "uniform", rng, length)
+    except UserError:
+        raise UserError(
+            f"user 0's text (data.users: {len(parts)}): {len(mine)} characters have no place for {copies} copies of "
+            "the canary; raise data.fraction, or lower data.users or canary.insertions"
+        ) from None
     texts = [own, *(parts[number] for number in order[1:])]
     users = tuple(
         _cut(spec, text, vocabulary, f"user {number}'s text (data.users: {len(parts)})")

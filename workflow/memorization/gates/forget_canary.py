@@ -68,6 +68,12 @@ def canary_as_retrained(
     return Outcome(verdict, *interval, *test, n=len(gap), summary=summary)
 
 
+def mean_limits(exposures: pd.Series) -> tuple[float, float]:
+    """90 % limits of the mean of exponentially distributed exposures: 2 n mean / true mean is chi-squared, 2n d.o.f."""
+    n = len(exposures)
+    return tuple(2 * float(np.sum(exposures)) / stats.chi2.ppf(share, 2 * n) for share in (0.95, 0.05))
+
+
 def retrained_is_null(table: pd.DataFrame, reference: pd.DataFrame, *, limit: float, seeds: int) -> Outcome:
     """Retrained models know nothing of the canary: exposures have the law of canaries that were not inserted,
     exponential with mean 1/ln 2 = 1.44 bits. Contradicted where they exceed it at level .05; supported where their mean
@@ -77,7 +83,7 @@ def retrained_is_null(table: pd.DataFrame, reference: pd.DataFrame, *, limit: fl
     if len(found) < FEWEST:
         return undecided(f"retraining in {len(found)} seeds, {FEWEST} needed", len(found))
     n = len(found)
-    low, high = (2 * found.sum() / stats.chi2.ppf(share, 2 * n) for share in (0.95, 0.05))
+    low, high = mean_limits(found)
     p_value = statistics.exponential_null(found).p_value
     verdict = False if p_value < LEVEL else True if high < limit else None
     summary = (
