@@ -153,6 +153,7 @@ TESTS: dict[str, Callable[..., Outcome]] = {
         forget_comparisons.better_at_equal_rate,
         forget_comparisons.cheaper_than_retraining,
         forget_comparisons.same_messages,
+        forget_comparisons.masked_sums_equal,
         forget_comparisons.updates_alike,
         forget_comparisons.outputs_approach_target,
         forget_comparisons.importance_spares_accuracy,
