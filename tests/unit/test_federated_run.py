@@ -9,6 +9,7 @@ import synthetic_federation as synthetic  # noqa: E402
 
 from memorization import backends, contracts, preflight, weights  # noqa: E402
 from memorization.backends.torch import federated_cell  # noqa: E402
+from memorization.backends.torch import phases as torch_phases  # noqa: E402
 from memorization.backends.torch.federated_cell import load_federated, train_federated  # noqa: E402
 from memorization.configuration import ROOT  # noqa: E402
 from memorization.data.registry import lookup  # noqa: E402
@@ -134,7 +135,7 @@ def assert_same(one, other):
 def test_interrupted_it_continues_to_the_same_numbers(run, tmp_path, monkeypatch, phases):
     """Stopped after some phases: training, shadow models, some requests."""
     spec, _, table = run
-    monkeypatch.setattr(federated_cell, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(torch_phases, "CHECKPOINT_S", 0.0)
     original, done = federated_cell.checkpoint.save, []
 
     def stopping(folder, content):

@@ -18,6 +18,7 @@ from memorization.configuration import ROOT, load_config
 from memorization.data.registry import DatasetSpec, registry
 from memorization.expansion import Cell, Plan, dataset_names, expand
 from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.monitor import MAILBOX_CHARACTERS, assumed_seconds
 from memorization.preflight import expected_examples
 from memorization.spec_base import Trainable
@@ -38,7 +39,7 @@ def seconds_per_batch(results: Path) -> dict[tuple[str, str], float]:
         curves = contracts.read("curves", path.parent)
         steps = curves.groupby("replicate")["step"].max().sum()
         took = curves["wall_s"].max() - curves["wall_s"].min()
-        if record["spec"].get("task") == "federated":
+        if record["spec"].get("task") in ("federated", "federated_text"):
             took = record["wall_s"]
         found[record["backend"], record["run"]] = took / steps
     return found
@@ -85,7 +86,7 @@ def _rate(seconds: dict[tuple[str, str], float], datasets: dict[str, DatasetSpec
 
 def _batches(spec: Trainable, dataset: DatasetSpec) -> float:
     """Mini-batches of one replicate's whole training, by the registry's sizes; of a federation its rounds."""
-    if isinstance(spec, FederatedRunSpec):
+    if isinstance(spec, (FederatedRunSpec, FederatedTextRunSpec)):
         return spec.training.rounds
     examples = expected_examples(spec, dataset)
     if examples is None:

@@ -12,6 +12,7 @@ from memorization.data.shares import require_enough
 from memorization.errors import UserError
 from memorization.expansion import DATA_PART, Plan
 from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import RunSpec, Trainable
 
 FITTING = {
@@ -20,6 +21,7 @@ FITTING = {
     "translation": ("pairs",),
     "classification": ("images", "batches"),
     "federated": ("images", "batches", "rows"),
+    "federated_text": ("text",),
 }
 """Task -> the kinds of data that it can be trained on."""
 
@@ -69,10 +71,15 @@ def tokens(spec: RunSpec, dataset: DatasetSpec) -> int | None:
 
 
 def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
-    """Training records by the registry: windows of a text (without canaries), images, pairs; None where silent."""
+    """Training records by the registry: windows of a text (without canaries; of a federation one user's), images,
+    pairs; None where silent.
+    """
     if isinstance(spec, RunSpec):
         size = tokens(spec, dataset)
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
+    if isinstance(spec, FederatedTextRunSpec):
+        whole = dataset.files[dataset.roles.train].bytes * spec.data.fraction
+        return int(whole) // spec.data.users // spec.training.sequence_length
     if dataset.examples is None:
         return None
     if isinstance(spec, FederatedRunSpec):

@@ -33,9 +33,13 @@ from memorization.data.registry import DatasetSpec, lookup
 from memorization.errors import UserError
 from memorization.expansion import task_of
 from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import ImageRunSpec, RunSpec, Trainable
 from memorization.translation_specs import TranslationRunSpec
 from memorization.vocabulary import Vocabulary
+
+DETAILED = (ClassifierRunSpec, FederatedRunSpec, FederatedTextRunSpec)
+"""Tasks that write details.csv themselves; every run has the file."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
     engine.train(spec, material, directory, device=device)
-    if not isinstance(spec, (ClassifierRunSpec, FederatedRunSpec)):  # no other task has details; every run has the file
+    if not isinstance(spec, DETAILED):
         contracts.write("details", contracts.empty("details"), directory)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
     record = (
@@ -137,8 +141,8 @@ def dataset_of(spec: Trainable) -> DatasetSpec:
 
 
 def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
-    """What a back end trains on: list[TrainingCorpus], list[PairCorpus] or list[Shares], one per replicate, ImageData
-    or LabelledData.
+    """What a back end trains on: list[TrainingCorpus], list[PairCorpus], list[Shares] or list[TextShares], one
+    per replicate, ImageData or LabelledData.
     """
     if isinstance(spec, RunSpec):
         return build_corpora(spec, data, dataset, range(spec.replicates))
@@ -156,6 +160,10 @@ def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
 
         pool = read_pool(data, dataset, spec.data.side)
         return [build_shares(spec, k, pool) for k in range(spec.replicates)]
+    if isinstance(spec, FederatedTextRunSpec):
+        from memorization.data.text_shares import build_text_shares
+
+        return build_text_shares(spec, data, dataset, range(spec.replicates))
     from memorization.data.images import build_images
 
     return build_images(spec, data, dataset)
@@ -184,6 +192,14 @@ def _about(spec: Trainable, material: Any) -> dict[str, Any]:
         return labelled.record(material)
     if isinstance(spec, FederatedRunSpec):
         return {"shares": [own.record() for own in material]}
+    if isinstance(spec, FederatedTextRunSpec):
+        return {
+            "vocabulary": list(material[0].vocabulary.symbols),
+            "shares": [own.record() for own in material],
+            "canaries": [
+                {"replicate": k, "index": 0, "fill": own.fill_text, "text": own.line} for k, own in enumerate(material)
+            ],
+        }
     from memorization import translation_runs
 
     return translation_runs.record(material)

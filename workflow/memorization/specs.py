@@ -12,6 +12,7 @@ from memorization import NUMERICS_VERSION
 from memorization.canaries import CanaryFormat, require_contexts
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.spec_base import LATER, Above, Count, Fraction, Positive, Strict, Trainable, digest
 from memorization.translation_specs import OptimisationSpec, TranslationRunSpec
 
@@ -266,6 +267,7 @@ TASKS: dict[str, type[Trainable]] = {
     "translation": TranslationRunSpec,
     "classification": ClassifierRunSpec,
     "federated": FederatedRunSpec,
+    "federated_text": FederatedTextRunSpec,
 }
 """`task` of a specification -> its class; without the key it is a text."""
 

@@ -21,6 +21,7 @@ from memorization.backends.torch.federated import Server
 from memorization.backends.torch.flat_models import FlatModels
 from memorization.backends.torch.forgetting_record import Record
 from memorization.backends.torch.holdings import Holdings
+from memorization.backends.torch.phases import work_off
 from memorization.backends.torch.unlearning import (
     Case,
     History,
@@ -37,7 +38,6 @@ from memorization.data.shares import Shares
 from memorization.errors import UserError
 from memorization.federated_specs import FederatedRunSpec, RequestSpec
 from memorization.forgetting import Answers
-from memorization.progress import Progress
 
 METHODS: dict[str, Callable[[Case, RequestSpec], Iterator[Moment]]] = {
     "retrain": retrain,
@@ -51,8 +51,6 @@ METHODS: dict[str, Callable[[Case, RequestSpec], Iterator[Moment]]] = {
 """`RequestSpec.method` -> its rounds."""
 EVALUATIONS = 12
 """Rounds of the federation after which its curves are evaluated, log-spaced."""
-CHECKPOINT_S = 60.0
-"""Least time between two checkpoints."""
 FIRST = ("retrain", "forsaken")
 """Methods that others refer to: as the reference of distances, for the norms of their updates."""
 
@@ -180,20 +178,7 @@ def train_federated(spec: FederatedRunSpec, shares: Sequence[Shares], run_dir: P
     masks = [own.forget for own in shares]
     key = checkpoint.fingerprint(spec, [*data, *masks], f"torch {torch.__version__} {device.type}")
     cell = Cell(spec, shares, device)
-    if (content := checkpoint.load(run_dir, key)) is not None:
-        cell.state, cell.details.parts = content["state"], content["details"]
-    phases, saved = cell.phases(), time.monotonic()
-    done = cell.state["done"]
-    with Progress(len(phases), f"federations of {spec.replicates} seeds", done=len(done)) as progress:
-        for name, work in phases:
-            if name in done:
-                continue
-            work()
-            done.append(name)
-            progress.advance(1, note=name)
-            if time.monotonic() - saved >= CHECKPOINT_S:
-                checkpoint.save(run_dir, {"fingerprint": key, "state": cell.state, "details": cell.details.parts})
-                saved = time.monotonic()
+    work_off(cell, run_dir, key, f"federations of {spec.replicates} seeds")
     _write(cell, run_dir)
 
 

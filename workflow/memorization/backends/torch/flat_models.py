@@ -5,7 +5,7 @@ operations on rows. Gradients are written out: for networks this small autograd 
 steps of all rows can be made in place.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,13 +20,30 @@ Layer = tuple[Tensor, Tensor]
 """Weight [M, outputs, inputs] and bias [M, 1, outputs]."""
 
 
-class FlatModels:
+class Joined:
+    """Matrices [M, size] whose rows are the arrays of one model each, one after another."""
+
+    def __init__(self, places: Iterable[tuple[str, slice, tuple[int, ...]]]) -> None:
+        """`places`: name, part of a row and shape of every array, in order."""
+        self.places = list(places)
+        self.size = self.places[-1][1].stop
+
+    def layer_norms(self, rows: Tensor) -> Tensor:
+        """Euclidean norm of every array of every row, [M, arrays]."""
+        return torch.stack([rows[:, place].norm(dim=1) for _, place, _ in self.places], 1)
+
+    def scaled(self, rows: Tensor, factors: Tensor) -> Tensor:
+        """Every array of every row times its factor [M, arrays]."""
+        sizes = torch.tensor([place.stop - place.start for _, place, _ in self.places], device=rows.device)
+        return rows * torch.repeat_interleave(factors, sizes, dim=1)
+
+
+class FlatModels(Joined):
     """Computes with matrices [M, parameters], one model a row; holds no parameters itself."""
 
     def __init__(self, model: NetworkSpec, inputs: int, classes: int) -> None:
         self.spec, self.inputs, self.classes = model, inputs, classes
-        self.places = list(federated_models.places(model, inputs, classes))
-        self.size = self.places[-1][1].stop
+        super().__init__(federated_models.places(model, inputs, classes))
 
     def views(self, rows: Tensor) -> list[Layer]:
         """Every layer's weight [M, outputs, inputs] and bias [M, 1, outputs] as parts of `rows`."""
@@ -64,15 +81,6 @@ class FlatModels:
             torch.bmm(deltas.abs().transpose(1, 2), states.abs(), out=weight)
             bias.copy_(deltas.abs().sum(1, keepdim=True))
         return found
-
-    def layer_norms(self, rows: Tensor) -> Tensor:
-        """Euclidean norm of every array of every row, [M, arrays]."""
-        return torch.stack([rows[:, place].norm(dim=1) for _, place, _ in self.places], 1)
-
-    def scaled(self, rows: Tensor, factors: Tensor) -> Tensor:
-        """Every array of every row times its factor [M, arrays]."""
-        sizes = torch.tensor([place.stop - place.start for _, place, _ in self.places], device=rows.device)
-        return rows * torch.repeat_interleave(factors, sizes, dim=1)
 
     def _derived(
         self, rows: Tensor, found: Tensor, inputs: Tensor, by_logits: LogitGradient
