@@ -76,8 +76,8 @@ def test_refused(changes, message):
 
 
 def test_too_little_text_is_refused(folder):
-    with pytest.raises(UserError, match=r"data.users 300: .* raise data.fraction"):
-        synthetic.shares(synthetic.spec(data={"users": 300, "fraction": 0.5}), folder)
+    with pytest.raises(UserError, match=r"data.users 300: .* raise data.characters"):
+        synthetic.shares(synthetic.spec(data={"users": 300, "characters": 5000}), folder)
     with pytest.raises(UserError, match="user 0's text"):
         synthetic.shares(synthetic.spec(data={"users": 300}), folder)
     with pytest.raises(UserError, match="characters are no window"):

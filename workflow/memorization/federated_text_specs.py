@@ -9,14 +9,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from memorization.federated_specs import FederationSpec, RequestSpec
-from memorization.spec_base import Above, Count, Fraction, Positive, Strict, Trainable
+from memorization.spec_base import Above, Count, Positive, Strict, Trainable
 
 
 class TextSharesSpec(Strict):
     """Who holds what. Users hold disjoint contiguous parts of the training text, of equally many lines."""
 
     dataset: str = Field("ptb", description="A key of config/datasets.yaml: a text.")
-    fraction: Fraction = Field(1.0, description="Leading share of the training file that the users share out.")
+    characters: Positive = Field(
+        5_200_000, description="At most so many leading ones of the training file are shared out among the users."
+    )
     users: Annotated[int, Field(ge=2)] = 10
     third_party_characters: Positive = Field(
         10_000, description="Leading characters of the validation file, on which nobody trains: Forsaken's target."
@@ -127,9 +129,9 @@ class FederatedTextRunSpec(Trainable):
 
 def characters_met(spec: FederatedTextRunSpec, characters: int) -> float:
     """How many characters users' models meet in one replicate's training, requests and relearning, roughly; the data
-    set's training text has so many `characters`.
+    set's training text has `characters`.
     """
-    once = characters * spec.data.fraction * spec.training.local_epochs
+    once = min(characters, spec.data.characters) * spec.training.local_epochs
     whole = once * spec.training.rounds
     line = spec.canary.insertions * spec.training.sequence_length
     total = whole

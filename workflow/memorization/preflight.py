@@ -38,8 +38,8 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
                 _check_shares(spec, dataset, where)
                 continue
             examples = expected_examples(spec, dataset)
-            if examples is None or isinstance(spec, ClassifierRunSpec):
-                continue  # a classifier's only batch may be smaller than batch_size
+            if examples is None or isinstance(spec, (ClassifierRunSpec, FederatedTextRunSpec)):
+                continue  # a classifier's or a user's only batch may be smaller than batch_size
             if examples < spec.training.batch_size:
                 raise UserError(
                     f"{where}: training.batch_size {spec.training.batch_size}: the data have {examples} examples; "
@@ -78,8 +78,8 @@ def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
         size = tokens(spec, dataset)
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
     if isinstance(spec, FederatedTextRunSpec):
-        whole = dataset.files[dataset.roles.train].bytes * spec.data.fraction
-        return int(whole) // spec.data.users // spec.training.sequence_length
+        whole = min(dataset.files[dataset.roles.train].bytes, spec.data.characters)
+        return whole // spec.data.users // spec.training.sequence_length
     if dataset.examples is None:
         return None
     if isinstance(spec, FederatedRunSpec):

@@ -68,9 +68,9 @@ def build_text_shares(
     """
     texts = read_texts(directory, dataset)
     vocabulary = Vocabulary.of([texts["train"]])
-    lines = split_lines(leading_lines(texts["train"], int(len(texts["train"]) * spec.data.fraction)))
+    lines = split_lines(leading_lines(texts["train"], spec.data.characters))
     if len(lines) < spec.data.users:
-        raise UserError(f"data.users {spec.data.users}: {len(lines)} lines of text to share out; raise data.fraction")
+        raise UserError(f"data.users {spec.data.users}: {len(lines)} lines of text to share out; raise data.characters")
     cuts = np.linspace(0, len(lines), spec.data.users + 1).astype(int)
     parts = ["".join(f"{line}\n" for line in lines[a:b]) for a, b in pairwise(cuts)]
     held_out = [
@@ -100,7 +100,7 @@ def _shares(
     except UserError:
         raise UserError(
             f"user 0's text (data.users: {len(parts)}): {len(mine)} characters have no place for {copies} copies of "
-            "the canary; raise data.fraction, or lower data.users or canary.insertions"
+            "the canary; raise data.characters, or lower data.users or canary.insertions"
         ) from None
     texts = [own, *(parts[number] for number in order[1:])]
     users = tuple(
