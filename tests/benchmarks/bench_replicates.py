@@ -34,7 +34,7 @@ def make_spec(replicates: int, seed: int = 0) -> ClassifierRunSpec:
             "task": "classification",
             "replicates": replicates,
             "seed": seed,
-            "data": {"dataset": "mnist", "train_examples": 5000, "validation_examples": 1000},
+            "data": {"dataset": "mnist", "train_examples": 4000, "validation_examples": 1000},
             "model": {"units": 128},
             "training": {"learning_rate": 0.1, "batch_size": 32, "epochs": 1.0},
             "measure": {"examples": 1000, "evaluations": 1},

@@ -21,7 +21,8 @@ from memorization import contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
 from memorization.search import Tree, exact_rank, fill_costs, shortest_path
-from memorization.specs import NINE_DIGITS, ModelSpec
+from memorization.specs import ModelSpec
+from memorization.text_specs import NINE_DIGITS
 from memorization.vocabulary import Vocabulary
 
 SYMBOLS = "\n abcdefghijklmnopqrstuvwxyz0123456789#$&'*-./<>N\\"

@@ -20,6 +20,7 @@ CELLS = {
     "privacy": {"privacy.epsilon": 5.26, "private": True},
     "adam": {"training.optimizer": "adam"},
     "sgd": {"training.optimizer": "sgd"},
+    "bagging": {"training.sampling": "with_replacement"},
 }
 
 
@@ -44,7 +45,7 @@ def defended(
             final = max(level + shift.get(cell, 0.0) + rng.normal(0, noise), 0.05)
             asked = [{"attack.quantize": how, "score.quantize": how} for how in ("none", "int8")]
             for own in asked if cell == "base" else [{}]:
-                _trained(frames, rng, {**about, **own}, final, every=cell in ("base", "adam", "sgd"))
+                _trained(frames, rng, {**about, **own}, final, every=cell in ("base", "adam", "sgd", "bagging"))
             if cell == "base":
                 for own, (bits, loss) in zip(asked, ((0, 0), int8), strict=True):
                     _asked(frames, rng, {**about, **own}, final + bits, 2.0 + loss)

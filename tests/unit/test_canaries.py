@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from memorization.canaries import CONTEXT, HOLES, CanaryFormat, resolve, resolve_each
+from memorization.canaries import CONTEXT, HOLES, NUMBERS, CanaryFormat, resolve, resolve_each
 from memorization.errors import UserError
 from memorization.vocabulary import Vocabulary
 
@@ -168,3 +168,26 @@ def test_words_fill_holes_and_are_separated_by_spaces():
     with pytest.raises(UserError, match="off by spaces"):
         CanaryFormat.parse("code{w}", words=vocabulary.words).tokens(vocabulary)
     assert not CanaryFormat.parse("{w}").complete
+
+
+def test_number_words_are_drawn_as_digits_are():
+    words = Vocabulary(("\n", "<unk>", *NUMBERS, *"0123456789", "no"), "word")
+    spelled, digits = (CanaryFormat.parse("no " + " ".join([f"{{{hole}}}"] * 9)) for hole in "nd")
+    assert spelled.size == digits.size == 10**9
+    one, other = (fmt.sample(np.random.default_rng(3), 1)[0] for fmt in (spelled, digits))
+    assert one.tolist() == other.tolist()
+    text = spelled.render(one)
+    assert text == "no " + " ".join(NUMBERS[int(c)] for c in digits.fill_text(one))
+    assert spelled.parse_fill(text).tolist() == spelled.parse_fill(spelled.fill_text(one)).tolist() == one.tolist()
+    assert words.decode(spelled.tokens(words).ids(one)[0]) == "\n" + text
+    assert words.decode(digits.tokens(words).ids(one)[0]) == "\n" + digits.render(one)
+    assert len(spelled.tokens(words).ids(one)[0]) == len(digits.tokens(words).ids(one)[0])
+
+
+def test_number_words_are_whole_words_and_have_no_check_digit():
+    with pytest.raises(UserError, match="off by spaces"):
+        CanaryFormat.parse("{n}").tokens(Vocabulary.of(["\n", *NUMBERS]))
+    with pytest.raises(UserError, match="no words"):
+        CanaryFormat.parse("{n} {k}")
+    with pytest.raises(UserError, match="does not fill"):
+        CanaryFormat.parse("{n} {n}").parse_fill("one ten")

@@ -89,6 +89,8 @@ def test_no_claim_of_the_paper_rests_on_an_unverified_value_silently():
         "exposure_rises_with_insertions",
         "weight_decay_no_effect",
         "optimizers_equal",
+        "bagging_no_effect",
+        "digits_more_exposed",
         "short_of_extraction_at_16",
         "dropout_no_effect",
     }

@@ -21,12 +21,18 @@ def few(table, seeds):
 
 
 @pytest.mark.parametrize("classes", ["own", "unique"])
-@pytest.mark.parametrize(("final", "verdict"), [(None, True), (EQUAL, False), (REVERSED, False)])
+@pytest.mark.parametrize(("final", "verdict"), [(None, True), (REVERSED, False)])
 def test_real_images_are_more_unequal(classes, final, verdict):
     outcome = gates.real_more_unequal(synthetic.gini(final), NONE, classes=classes, seeds=10)
     assert outcome.verdict_supported is verdict
     assert outcome.n == 10
     assert outcome.low < outcome.estimate < outcome.high
+
+
+@pytest.mark.parametrize("classes", ["own", "unique"])
+def test_equal_images_are_not_the_claim_whichever_side_chance_takes(classes):
+    outcome = gates.real_more_unequal(synthetic.gini(EQUAL), NONE, classes=classes, seeds=10)
+    assert outcome.verdict_supported is (None if outcome.estimate > 0 else False)
 
 
 def test_inequality_is_undecided_with_few_seeds():
@@ -63,12 +69,15 @@ def test_two_draws_need_two():
         (None, True),
         (REVERSED, True),  # the norms agree, whatever they say
         ({("real", "linf"): 0.1}, False),
-        ({("real", "l2"): 0.25}, False),  # no difference in one norm, with all planned seeds
         (EQUAL, None),  # nothing to agree with
     ],
 )
 def test_norms(final, verdict):
     assert gates.norms_agree(synthetic.gini(final), NONE, seeds=10).verdict_supported is verdict
+
+
+def test_a_norm_without_the_difference_does_not_agree():
+    assert gates.norms_agree(synthetic.gini({("real", "l2"): 0.25}), NONE, seeds=10).verdict_supported is not True
 
 
 def test_norms_with_few_seeds_are_undecided():
@@ -86,10 +95,15 @@ def test_diagonal(ratio, verdict):
     assert gates.diagonal_dominates(synthetic.matrices(ratio), NONE, seeds=10).verdict_supported is verdict
 
 
-@pytest.mark.parametrize(("ratio", "verdict"), [(None, True), ({"random": 0.3}, False), ({"random": 0.6}, False)])
+@pytest.mark.parametrize(("ratio", "verdict"), [(None, True), ({"random": 0.6}, False)])
 def test_off_diagonal(ratio, verdict):
     outcome = gates.real_more_off_diagonal(synthetic.matrices(ratio), NONE, seeds=10)
     assert outcome.verdict_supported is verdict
+
+
+def test_equal_spread_is_not_the_claim_whichever_side_chance_takes():
+    outcome = gates.real_more_off_diagonal(synthetic.matrices({"random": 0.3}), NONE, seeds=10)
+    assert outcome.verdict_supported is (None if outcome.estimate > 0 else False)
 
 
 def test_matrices_with_few_seeds_are_undecided():

@@ -45,6 +45,7 @@ def test_arms_name_what_a_cell_varies():
         ("privacy", "5.26", "digits"),
         ("optimizer", "adam", "digits"),
         ("optimizer", "sgd", "digits"),
+        ("sampling", "with_replacement", "digits"),
     ]
 
 
@@ -69,7 +70,7 @@ def test_losses_are_matched_on_the_way_down():
     table = synthetic.defended(models=1)
     sgd = (table["source"] == "curves") & (table["training.optimizer"] == "sgd")
     table.loc[sgd, "validation_loss_nats"] = table.loc[sgd, "epoch"].map(lambda e: 2.08 + 0.01 * abs(e - 6))
-    frame = tidy_defences.matched(tidy_defences.optimizers(table)).set_index("optimizer")
+    frame = tidy_defences.matched(tidy_defences.variants(table, "optimizer")).set_index("optimizer")
     assert frame["epoch"].to_dict() == {"rmsprop": 4, "adam": 4, "sgd": 6}
 
 
@@ -175,6 +176,31 @@ def test_optimizers_yes_no_and_open():
     assert "nothing was memorised by any" in null.summary
 
 
+def test_bagging_yes_no_and_open():
+    def judged(**options):
+        return run("samplings_equal", synthetic.defended(**options), margin=3.0, seeds=4)
+
+    found = judged()
+    assert found.verdict_supported is True
+    assert "1 of 1 pairs equivalent; 4 of 4 planned seeds" in found.summary
+    assert judged(shift={"bagging": -15.0}).verdict_supported is False
+    assert judged(shift={"sgd": -15.0}).verdict_supported is True  # optimisers are another claim
+    assert judged(noise=8.0).verdict_supported is None
+    assert judged(models=2).verdict_supported is None
+    assert judged(level=1.0, noise=0.05, shift={"mask": 0, "privacy": 0, "deduplicate": 0}).verdict_supported is None
+
+
+def test_bagging_is_matched_with_shuffling_alone():
+    """Its loss ends higher, so that shuffling is taken at an earlier epoch; the comparison of optimisers stays."""
+    table = synthetic.defended(models=1)
+    before = tidy_defences.matched(tidy_defences.variants(table, "optimizer"))
+    bagged = (table["source"] == "curves") & (table["training.sampling"] == "with_replacement")
+    table.loc[bagged, "validation_loss_nats"] += 0.04
+    frame = tidy_defences.matched(tidy_defences.variants(table, "sampling")).set_index("sampling")
+    assert frame["epoch"].to_dict() == {"without_replacement": 6, "with_replacement": 8}
+    pd.testing.assert_frame_equal(tidy_defences.matched(tidy_defences.variants(table, "optimizer")), before)
+
+
 def test_insertions_yes_no_and_open():
     def judged(**options):
         return run("exposure_rises", synthetic.inserted(**options), method="skew_normal", seeds=3)
@@ -258,3 +284,13 @@ def test_the_papers_words_stand_beside_ours():
     assert "paper: 1.18 → 1.19 nats, still rank 1 (unverified)" in text
     assert "ours: test loss 2.000 → 2.004 nats" in text
     assert np.isfinite(tidy_defences.ceilings(synthetic.defended())["letters"])
+
+
+def test_bagging_stands_beside_the_optimisers_and_is_no_defence():
+    axes = draw("secret_sharer", "text_defences", synthetic.defended()).axes[3]
+    names = [tick.get_text().split("\n")[0] for tick in axes.get_xticklabels()]
+    assert (sorted(names[:-2]), names[-2:]) == (["adam", "rmsprop", "sgd"], ["shuffled", "bagging"])
+    table = synthetic.defended()
+    table = table[~table["training.optimizer"].isin(["adam", "sgd"])]
+    alone = draw("secret_sharer", "text_defences", table).axes[3]
+    assert [tick.get_text().split("\n")[0] for tick in alone.get_xticklabels()] == ["shuffled", "bagging"]

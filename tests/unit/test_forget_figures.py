@@ -39,7 +39,7 @@ def drawn(key, table, tmp_path):
 
 @pytest.fixture(scope="module")
 def main():
-    sizes = {"data.users": 10, "data.examples_per_user": 200, "data.third_party": 500, "data.shadow": 500}
+    sizes = {"data.users": 10, "data.examples_per_user": 200, "data.third_party": 500}
     training = {"training.local_epochs": 2, "training.batch_size": 10, "model.architecture": "mlp"}
     weak = synthetic.main(sets=("adult",), seeds=3, t=0.65)
     table = pd.concat([synthetic.main(sets=("mnist",), seeds=3), weak.assign(run="weak")], ignore_index=True)

@@ -223,9 +223,24 @@ def test_rival_is_matched_on_its_way():
 def test_cheaper_than_retraining():
     test = forget_comparisons.cheaper_than_retraining
     fast, slow = ({"seconds": {"forsaken": seconds}} for seconds in (0.1, 10.0))
-    assert verdict(test, synthetic.main(**fast), seeds=5) is True
-    assert verdict(test, synthetic.main(**slow), seeds=5) is False
-    assert verdict(test, synthetic.main(seeds=2), seeds=5) is None
+    assert verdict(test, synthetic.main(**fast), sets=5) is True
+    assert verdict(test, synthetic.main(**slow), sets=5) is False
+    assert verdict(test, synthetic.main(methods=("forsaken",)), sets=5) is None
+    # Seeds are timed together: many of them are no more measurements than one.
+    assert verdict(test, synthetic.main(sets=synthetic.SETS[:2], seeds=50, **fast), sets=5) is None
+    mixed = [synthetic.main(sets=(name,), **(slow if name == "adult" else fast)) for name in synthetic.SETS[:3]]
+    mixed = [part.assign(run=str(number)) for number, part in enumerate(mixed)]
+    assert verdict(test, synthetic.pd.concat(mixed, ignore_index=True), sets=5) is None
+
+
+def test_masked_sums_equal():
+    test = forget_comparisons.masked_sums_equal
+    table = synthetic.main(sets=("mnist",))
+    assert verdict(test, table, limit=1e-6) is None
+    some = table[(table["measure"] == "update_norm") & (table["item"] == 1)].assign(measure="masked_sum_error")
+    for error, expected in ((1e-9, True), (1e-3, False)):
+        wider = synthetic.pd.concat([table, some.assign(value=error)], ignore_index=True)
+        assert verdict(test, wider, limit=1e-6) is expected
 
 
 def test_same_messages():

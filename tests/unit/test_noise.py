@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import re
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from memorization.classifier_specs import ClassifierRunSpec, NoiseSpec
 from memorization.data import standins
@@ -274,3 +276,21 @@ def test_a_cnn_needs_two_images_in_a_batch(digits):
 def test_text_is_no_image(digits):
     with pytest.raises(UserError, match="holds text, not images"):
         read_training(digits, lookup("ptb", REGISTRY))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"measure": {"critical": {"radii": []}}}, "radii: give at least one"),
+        ({"measure": {"critical": {"radii": [0.3, 0.3]}}}, "radii: give at least one, each once"),
+        ({"measure": {"critical": {"parts": []}}}, "parts: give at least one"),
+        ({"measure": {"critical": {}}, "classes": "unique"}, "measure.critical.parts validation: there are no"),
+        ({"training": {"keep": "best_validation"}, "classes": "unique"}, "training.keep best_validation: there are no"),
+        ({"training": {"patience": 3}, "classes": "unique"}, "training.patience: there are no"),
+        ({"noise": {"kind": "inputs"}, "without_noise": True}, "leaves nothing to train on"),
+        ({"without_noise": True}, "needs a data.noise.kind"),
+    ],
+)
+def test_specifications_that_cannot_be_trained_say_so_beforehand(data, message):
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        make_spec(**data)

@@ -34,18 +34,37 @@ def test_ratio_rises_with_noise(kind):
 
 def test_ratio_that_falls_or_stays_is_not_reproduced():
     down = synthetic.table({("csr_0.3", "validation"): reversed_(synthetic.csr)})
-    same = synthetic.table({("csr_0.3", "validation"): flat(0.3)})
+    same = synthetic.table({("csr_0.3", "validation"): flat(0.3)}, spread=0)
     for table in (down, same):
         outcome = closer_noise.csr_rises_with_noise(table, NONE, kind="inputs", radius=0.3, seeds=5)
         assert outcome.verdict_supported is False
 
 
+def test_a_rise_that_chance_explains_stays_open():
+    """One seed of five falls: the trend points the claimed way, but is not significant."""
+    table = synthetic.table(RATIOS, cells=[("inputs", 0.2), ("inputs", 0.8)], spread=0)
+    odd = (table["replicate"] == 0) & (table["data.noise.level"] == 0.8)
+    table.loc[odd, "value"] = 0.0
+    outcome = closer_noise.csr_rises_with_noise(table, NONE, kind="inputs", radius=0.3, seeds=5)
+    assert outcome.verdict_supported is None
+    assert outcome.p_value > 0.05
+    assert "5 seeds do not tell it from chance" in outcome.summary
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(synthetic.csr, True), (reversed_(synthetic.csr), False)])
+def test_two_levels_are_compared_by_pairs(value, verdict):
+    table = synthetic.table({("csr_0.3", "validation"): value}, cells=[("inputs", 0.2), ("inputs", 0.8)])
+    outcome = closer_noise.csr_rises_with_noise(table, NONE, kind="inputs", radius=0.3, seeds=5)
+    assert outcome.verdict_supported is verdict
+    assert "Wilcoxon" in outcome.summary
+
+
 def test_ratio_is_undecided_if_tied_or_with_few_seeds_or_levels():
     tied = synthetic.table({("csr_0.3", "validation"): lambda kind, level, epoch: 0.005 * level}, spread=0)
-    few = synthetic.table({("csr_0.3", "validation"): flat(0.3)}, seeds=4)
-    two = synthetic.table(RATIOS, cells=[("inputs", 0.2), ("inputs", 0.8)])
+    few = synthetic.table({("csr_0.3", "validation"): flat(0.3)}, seeds=4, spread=0)
+    one = synthetic.table(RATIOS, cells=[("inputs", 0.8)])
     none = synthetic.table({("csr_3", "validation"): synthetic.csr})
-    for table in (tied, few, two, none):
+    for table in (tied, few, one, none):
         outcome = closer_noise.csr_rises_with_noise(table, NONE, kind="inputs", radius=0.3, seeds=5)
         assert outcome.verdict_supported is None
         assert outcome.summary
@@ -56,7 +75,7 @@ def test_ratio_is_undecided_if_tied_or_with_few_seeds_or_levels():
     [(synthetic.validation, True), (reversed_(synthetic.validation), False), (flat(0.5), False)],
 )
 def test_accuracy_against_noise(value, verdict):
-    table = synthetic.table({("accuracy", "validation"): value})
+    table = synthetic.table({("accuracy", "validation"): value}, spread=0)
     for kind in ("inputs", "labels"):
         outcome = closer_noise.accuracy_falls_with_noise(table, NONE, kind=kind, seeds=5)
         assert outcome.verdict_supported is verdict
@@ -64,7 +83,8 @@ def test_accuracy_against_noise(value, verdict):
 
 def test_accuracy_that_falls_only_at_the_end_is_not_enough():
     """The highest is the same at every level."""
-    table = synthetic.table({("accuracy", "validation"): lambda kind, level, epoch: 0.8 - 0.5 * level * (epoch > 10)})
+    table = synthetic.table({("accuracy", "validation"): lambda kind, level, epoch: 0.8 - 0.5 * level * (epoch > 10)},
+                            spread=0)  # fmt: skip
     assert closer_noise.accuracy_falls_with_noise(table, NONE, kind="labels", seeds=5).verdict_supported is False
 
 
@@ -124,10 +144,11 @@ def jump(value, **options):
 
 def test_ratio_jumps_in_the_transition():
     assert jump(synthetic.csr).verdict_supported is True
-    assert jump(flat(0.3)).verdict_supported is False
+    assert jump(flat(0.3), spread=0).verdict_supported is False
     assert jump(lambda kind, level, epoch: 0.5 - epoch / 100).verdict_supported is False
     assert jump(flat(0.001), spread=0.0001).verdict_supported is None
-    assert jump(flat(0.3), seeds=4).verdict_supported is None
+    assert jump(flat(0.3), spread=0, seeds=4).verdict_supported is None
+    assert jump(synthetic.csr, seeds=4).verdict_supported is None  # four seeds cannot be significant
 
 
 def subsets(true, given):
@@ -155,8 +176,8 @@ def test_noise_is_more_critical():
     outcome = closer_critical.noise_more_critical(critical(synthetic.csr), NONE, radius=0.3, seeds=5)
     assert outcome.verdict_supported is True
     assert outcome.estimate == pytest.approx(0.5, abs=0.01)
-    only_labels = critical(lambda kind, level, epoch: 0.1 + 0.4 * (kind == "labels") * epoch / 40)
-    for table in (only_labels, critical(flat(0.2)), critical(reversed_(synthetic.csr))):
+    only_labels = critical(lambda kind, level, epoch: 0.1 + 0.4 * (kind == "labels") * epoch / 40, spread=0)
+    for table in (only_labels, critical(flat(0.2), spread=0), critical(reversed_(synthetic.csr))):
         assert closer_critical.noise_more_critical(table, NONE, radius=0.3, seeds=5).verdict_supported is False
 
 
@@ -169,6 +190,29 @@ def test_noise_is_undecided_if_tied_or_incomplete():
         assert closer_critical.noise_more_critical(table, NONE, radius=0.3, seeds=5).verdict_supported is None
 
 
+def radii(value, other, **options):
+    """U5, of ratios at two radii."""
+    measures = {("csr_0.3", "validation"): value, ("csr_1", "validation"): other}
+    table = synthetic.table(measures, **({"cells": synthetic.COMPLETE} | options))
+    return closer_critical.radii_agree(table, NONE, radius=0.3, other=1.0, seeds=5)
+
+
+def test_radii_agree_whatever_they_say():
+    assert radii(synthetic.csr, synthetic.csr).verdict_supported is True
+    less = lambda kind, level, epoch: 0.5 - 0.4 * level * epoch / 40  # noqa: E731
+    assert radii(less, less).verdict_supported is True
+    assert radii(synthetic.csr, less).verdict_supported is False
+    assert radii(synthetic.csr, flat(0.3), spread=0).verdict_supported is False
+
+
+def test_radii_without_a_conclusion_to_agree_with_are_undecided():
+    nothing = radii(flat(0.2), synthetic.csr, spread=0)
+    assert nothing.verdict_supported is None
+    assert "neither differs" in nothing.summary
+    assert radii(synthetic.csr, synthetic.csr, seeds=4).verdict_supported is None
+    assert radii(synthetic.csr, synthetic.csr, cells=synthetic.COMPLETE[:2]).verdict_supported is None
+
+
 def levels(value, **options):
     return closer_critical.csr_rises_then_levels(critical(value, **options), NONE, radius=0.3, margin=0.1, seeds=5)
 
@@ -177,7 +221,7 @@ def test_ratio_rises_then_levels_off():
     assert levels(synthetic.csr).verdict_supported is True
     assert levels(lambda kind, level, epoch: 0.02 + epoch / 80).verdict_supported is False  # it never levels off
     assert levels(lambda kind, level, epoch: 0.5 - 0.3 * min(epoch, 5) / 5).verdict_supported is False  # it falls
-    assert levels(flat(0.3)).verdict_supported is False
+    assert levels(flat(0.3), spread=0).verdict_supported is False
     assert levels(flat(0.001), spread=0.0005).verdict_supported is None
     assert levels(synthetic.csr, spread=0.05).verdict_supported is not True  # too noisy to show that it is level
 
@@ -191,7 +235,7 @@ def test_ratio_of_training_examples_rises_then_falls():
 
     hump = lambda kind, level, epoch: 0.1 + epoch / 20 * np.exp(-epoch / 8)  # noqa: E731
     assert verdict(hump) is True
-    assert verdict(synthetic.csr) is False
+    assert verdict(synthetic.csr, spread=0) is False
     assert verdict(flat(0.3), spread=0.02) is False
     assert verdict(hump, seeds=2) is None
 

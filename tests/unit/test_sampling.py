@@ -1,10 +1,15 @@
-"""Batches of private training. Against Opacus' sampler: tests/parity/test_torch_privacy.py."""
+"""Which records make up a batch. Poisson sampling against Opacus' sampler: tests/parity/test_torch_privacy.py."""
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from memorization.configuration import validate
 from memorization.errors import UserError
-from memorization.sampling import poisson_batches, shuffled_batches
+from memorization.sampling import epoch_order, poisson_batches, shuffled_batches
+from memorization.spec_base import canonical_json
+from memorization.specs import RunSpec, TrainingSpec
+from memorization.streams import stream
 
 
 def test_batches_are_the_rows_of_one_block_of_draws():
@@ -55,3 +60,54 @@ def test_shuffled_batches_drop_the_rest():
 
 def test_fewer_records_than_a_batch_are_one_batch():
     assert [b.tolist() for b in shuffled_batches(np.array([1, 0]), 3)] == [[1, 0]]
+
+
+BAGGING = TrainingSpec(sampling="with_replacement")
+
+
+@pytest.mark.parametrize("epoch", [1, 7])
+def test_the_default_order_is_what_it_was_before_there_was_a_choice(epoch):
+    found = epoch_order(TrainingSpec(), 3, 1, epoch, 50)
+    assert found.tolist() == stream(3, 1, f"shuffle-{epoch}").permutation(50).tolist()
+    assert epoch_order(TrainingSpec(shuffle=False), 3, 1, epoch, 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_default_is_in_no_name():
+    assert "sampling" not in canonical_json(RunSpec().training)
+    bagged = RunSpec(training=BAGGING)
+    assert '"sampling":"with_replacement"' in canonical_json(bagged)
+    assert bagged.run_id != RunSpec().run_id
+
+
+def test_draws_with_replacement_repeat_and_leave_out():
+    """As many draws as windows; every window equally often, independently: the law of a bootstrap sample."""
+    count, epochs = 200, 400
+    drawn = np.array([epoch_order(BAGGING, 0, 0, e, count) for e in range(epochs)])
+    assert (drawn.shape, drawn.dtype) == ((epochs, count), np.int64)
+    times = np.array([np.bincount(row, minlength=count) for row in drawn])
+    assert times.max() > 1
+    missing = (1 - 1 / count) ** count
+    left_out = (times == 0).mean(axis=1)
+    assert left_out.mean() == pytest.approx(missing, abs=5 * left_out.std() / np.sqrt(epochs))
+    assert stats.chisquare(times.sum(axis=0)).pvalue > 1e-4
+    assert times.var() == pytest.approx(1 - 1 / count, rel=0.05)
+
+
+def test_draws_with_replacement_are_those_of_their_seed_replicate_and_epoch():
+    same = epoch_order(BAGGING, 5, 2, 3, 100)
+    assert epoch_order(BAGGING, 5, 2, 3, 100).tolist() == same.tolist()
+    for other in ((6, 2, 3), (5, 1, 3), (5, 2, 4)):
+        assert epoch_order(BAGGING, *other, 100).tolist() != same.tolist()
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"training": {"sampling": "with_replacement", "shuffle": False}},
+        {"training": {"sampling": "with_replacement", "gradient_clip": None}, "privacy": {"clip": 1.0}},
+    ],
+)
+def test_bagging_goes_neither_with_a_fixed_order_nor_with_privacy(tree):
+    with pytest.raises(UserError, match=r"training\.sampling with_replacement: .*leave it out") as caught:
+        validate(RunSpec, tree, "here")
+    assert "\n" not in str(caught.value)

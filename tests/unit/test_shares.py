@@ -11,7 +11,7 @@ from memorization.data.registry import lookup
 from memorization.data.rows import Pool, read_pool
 from memorization.data.shares import build_shares, needed, require_enough, uneven
 from memorization.errors import UserError
-from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_specs import FederatedRunSpec, SharesSpec
 
 REGISTRY = Path(__file__).parents[2] / "config" / "datasets.yaml"
 SIZES = {"users": 4, "examples_per_user": 20, "third_party": 15, "shadow": 30, "test_examples": 25}
@@ -19,7 +19,7 @@ SIZES = {"users": 4, "examples_per_user": 20, "third_party": 15, "shadow": 30, "
 
 def make_spec(validation=False, **data):
     return FederatedRunSpec.model_validate(
-        {"task": "federated", "data": {**SIZES, **data}, "validation": validation, "oracle": {"shadow_models": 2}}
+        {"task": "federated", "data": {**SIZES, **data}, "validation": validation, "oracle": {"shadow_models": 4}}
     )
 
 
@@ -128,6 +128,15 @@ def test_a_small_alpha_gives_uneven_classes_and_a_large_one_even_classes():
 def test_odd_shadow_parts_become_even():
     assert len(build_shares(make_spec(shadow=31), 0, make_pool()).shadow[1]) == 32
     assert needed(make_spec(shadow=31).data, validation=False) == 80 + 15 + 32 + 25
+
+
+def test_shadow_models_are_given_as_much_as_the_federation_has():
+    """Else they fit closer than what the oracles will be asked about. Half of the part is each one's."""
+    shares = build_shares(make_spec(shadow=None), 0, make_pool())
+    assert len(shares.shadow[1]) == 2 * sum(len(y) for _, y in shares.users)
+    small = build_shares(make_spec(shadow=None), 0, make_pool(75, is_standin=True))
+    assert len(small.shadow[1]) >= 2 * sum(len(y) for _, y in small.users)
+    assert SharesSpec().shadow is None
 
 
 def test_real_data_that_are_too_few_are_an_error_and_a_stand_in_shrinks(caplog):

@@ -15,7 +15,7 @@ from memorization.dotted import shrink
 from memorization.errors import UserError
 from memorization.expansion import dataset_names, expand
 from memorization.privacy_file import Mechanism
-from memorization.sampling import poisson_batches
+from memorization.sampling import epoch_order, poisson_batches
 from memorization.specs import ImageRunSpec, RunSpec
 from memorization.streams import stream
 from memorization.vocabulary import Vocabulary
@@ -256,3 +256,12 @@ def test_private_image_training_resumes_bitwise(tmp_path, monkeypatch):
     whole, part = (np.load(tmp_path / name / "model.npz") for name in ("whole", "part"))
     for name in whole.files:
         np.testing.assert_array_equal(part[name], whole[name], err_msg=name)
+
+
+def test_bagging_draws_the_windows_that_every_back_end_draws():
+    spec = make_spec(sampling="with_replacement")
+    group = Group(spec, 0, make_corpora(spec)[0], "/CPU:0")
+    windows = np.concatenate([batch[0] for batch in group.train_epoch(2, group.batches)])
+    assert windows.tolist() == epoch_order(spec.training, spec.seed, 0, 2, group.data["train"].count).tolist()
+    assert len(set(windows.tolist())) < len(windows)
+    require_able("tf", spec, "here")

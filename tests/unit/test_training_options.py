@@ -16,6 +16,7 @@ from memorization.backends import checkpoint, training  # noqa: E402
 from memorization.backends.torch.group import Group  # noqa: E402
 from memorization.configuration import validate  # noqa: E402
 from memorization.errors import UserError  # noqa: E402
+from memorization.sampling import epoch_order  # noqa: E402
 from memorization.specs import RunSpec  # noqa: E402
 
 RATES = {"momentum": 0.2, "adagrad": 0.05, "adadelta": 3.0}
@@ -155,3 +156,30 @@ def test_tensorflow_refuses_dropconnect_and_nothing_else_of_this():
     for optimizer in RATES:
         for name in ("torch", "tf"):
             backends.require_able(name, make_spec(optimizer=optimizer, learning_rate_drops=[1]), "here")
+
+
+def test_bagging_draws_windows_with_replacement_in_every_epoch(tmp_path):
+    group = make_group(sampling="with_replacement")
+    for epoch in (1, 2):
+        seen = list(group.train_epoch(epoch, group.batches))
+        for row, member in enumerate(group.members):
+            windows = np.concatenate([batch[row] for batch in seen])
+            assert windows.tolist() == epoch_order(group.spec.training, 0, member, epoch, len(windows)).tolist()
+            assert len(set(windows.tolist())) < len(windows) == group.data["train"].count
+
+
+def test_bagging_is_deterministic_whatever_rides_along_and_not_shuffling(tmp_path):
+    alone, pair = (train(make_spec(n, sampling="with_replacement"), tmp_path / str(n)) for n in (1, 2))
+    for name, array in pair[0].items():
+        np.testing.assert_array_equal(array[:1], alone[0][name], err_msg=name)
+    _, shuffled = train(make_spec(1), tmp_path / "shuffled")
+    assert shuffled["train_loss_nats"][1] != alone[1]["train_loss_nats"][1]
+    assert shuffled["validation_loss_nats"][0] == alone[1]["validation_loss_nats"][0]
+
+
+def test_an_interrupted_bagging_ends_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
+    spec = make_spec(2, epochs=3.0, sampling="with_replacement")
+    whole, part = train(spec, tmp_path / "whole"), tmp_path / "part"
+    interrupt(monkeypatch, lambda: train(spec, part))
+    assert_equal_weights(whole[0], train(spec, part)[0])

@@ -73,6 +73,20 @@ def insertions(gap, at_nine="exact", seeds=3, rise=6.0):
     return table("fig01_strategies", models)
 
 
+def numerals(gap, levels=((2, 8.0), (5, 16.0)), replicates=3, noise=1.0):
+    """X6: digits are `gap` bits above number words, at every number of insertions and mean exposure of `levels`."""
+    rng, frames = np.random.default_rng(2), {"curves": [], "measures": []}
+    for n, level in levels:
+        for kind, hole in enumerate("nd"):
+            for k in range(replicates):
+                bits = min(level + kind * gap + 2 * k + rng.normal(0, noise), SPACE)
+                curves, measures = model(1, k, 4.6, bits, "exact", insertions=n, seed=n)
+                own = {"run": f"{hole}{n:011d}", "canary.format": " ".join([f"no {{{hole}}}"] * 9)}
+                frames["curves"] += [row | own for row in curves]
+                frames["measures"] += [row | own for row in measures]
+    return synthetic.table("text_word_canaries", frames)
+
+
 def judge(test, frame, **parameters):
     return claims.TESTS[test](frame, pd.DataFrame(columns=list(tidy.REFERENCE)), **parameters)
 
@@ -182,7 +196,54 @@ def test_the_surrogate_is_never_judged():
     assert judge("surrogate_trend", search(30, 2)).verdict_supported is None
 
 
+@pytest.mark.parametrize(("gap", "verdict"), [(8.0, True), (0.0, None), (-8.0, False)])
+def test_digits_more_exposed(gap, verdict):
+    found = judge("digits_more_exposed", numerals(gap, levels=((2, 18.0), (5, 26.0))), seeds=10)
+    assert found.verdict_supported is verdict
+    assert found.n == 6
+    assert found.estimate == pytest.approx(gap, abs=2.5)
+    if not gap:
+        assert judge("digits_more_exposed", numerals(0.0, levels=((2, 18.0),), replicates=9), seeds=9).n == 9
+
+
+def test_no_difference_with_the_planned_seeds_is_a_no():
+    assert judge("digits_more_exposed", numerals(0.0, noise=0.01), seeds=6).verdict_supported is False
+
+
+def test_pairs_are_of_one_seed_and_replicate():
+    """The replicates' common trend (2 bits each) is no noise of the difference."""
+    found = judge("digits_more_exposed", numerals(1.0, noise=0.01), seeds=10)
+    assert found.verdict_supported is True
+    assert found.high - found.low < 0.1
+    lonely = numerals(8.0)
+    assert judge("digits_more_exposed", lonely[~lonely["run"].str.startswith("n")], seeds=10).verdict_supported is None
+
+
+def test_what_is_at_the_ceiling_in_both_says_nothing():
+    full = numerals(0.0, levels=((2, 500.0), (5, 500.0)))
+    found = judge("digits_more_exposed", full, seeds=3)
+    assert found.verdict_supported is None
+    assert "6 pairs at log2|R| in both" in found.summary
+    half = judge("digits_more_exposed", numerals(0.0, levels=((2, 500.0), (5, 16.0)), noise=0.01), seeds=6)
+    assert half.verdict_supported is None  # three of six pairs tell something
+
+
+def test_x6_trains_pairs_and_smaller_scales_keep_them():
+    for scale in ("smoke", "reduced", "paper"):
+        figures = ["text_word_canaries"]
+        plan = expansion.expand(load_config({"scale": scale, "figures": figures}), expansion.dataset_names())
+        runs = [c.run for c in plan.figures["secret_sharer", figures[0]].cells]
+        assert len(runs) == {"smoke": 2, "reduced": 4, "paper": 8}[scale]
+        for one, other in zip(runs[::2], runs[1::2], strict=True):
+            assert (one.canary.format.count("{d}"), other.canary.format.count("{n}")) == (9, 9)
+            assert one.canary.format.replace("{d}", "{n}") == other.canary.format
+            assert one.model_copy(update={"canary": other.canary}) == other
+        seeds = {(run.seed, run.canary.insertions) for run in runs}
+        assert len({seed for seed, _ in seeds}) == len(seeds)
+
+
 DRAWN = {
+    "text_word_canaries": lambda: numerals(8.0),
     "fig04_utility": lambda: search(30, 16, 2),
     "fig01_strategies": lambda: insertions(10.0),
     "fig03_smart_compose": lambda: insertions(10.0),

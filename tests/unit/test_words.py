@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from memorization import expansion, monitor, preflight
 from memorization.backends.controls import MarkovModel, OracleModel
-from memorization.canaries import CanaryFormat
+from memorization.canaries import NUMBERS, CanaryFormat
 from memorization.configuration import ROOT
 from memorization.data.corpora import build_corpora, build_corpus, canary_windows, windows
 from memorization.data.planting import plant_lines, plant_windows
@@ -129,9 +129,49 @@ def test_vocabulary_is_that_of_the_whole_file_and_held_out_words_become_unknown(
     assert everything.vocabulary.decode(everything.test).endswith("w0 <unk> <unk>\n")
 
 
+def test_named_words_come_after_the_frequent_ones(directory, dataset):
+    plain = build_corpus(spec(), directory, dataset, 0).vocabulary
+    named = build_corpus(spec(corpus={"words": ["7", "w0", "w59", "7"]}), directory, dataset, 0).vocabulary
+    assert named.symbols == (*plain.symbols, "7", "w59")
+    assert Vocabulary.of_words("b a b\n", None, ("z", "a")).symbols == ("\n", "<unk>", "b", "a", "z")
+    assert spec(corpus={"words": []}).run_id == spec().run_id != spec(corpus={"words": ["7"]}).run_id
+
+
+def test_digits_and_number_words_hide_the_same_numbers_at_the_same_places(directory, dataset):
+    corpora = [
+        build_corpus(
+            spec(corpus={"words": [*"0123456789", *NUMBERS]}, canary={"format": " ".join(["w0", *[hole] * 9])}),
+            directory, dataset, 1,
+        )
+        for hole in ("{d}", "{n}")
+    ]  # fmt: skip
+    digits, spelled = (corpus.canary for corpus in corpora)
+    assert corpora[0].vocabulary == corpora[1].vocabulary
+    assert digits.fill.tolist() == spelled.fill.tolist()
+    assert digits.positions.tolist() == spelled.positions.tolist()
+    assert len(corpora[0].train) == len(corpora[1].train)
+    assert spelled.text == "w0 " + " ".join(NUMBERS[i] for i in spelled.fill)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ({"words": ["a b"]}, "one word"),
+        ({"words": ["<unk>"]}, "one word"),
+        ({"words": [""]}, "one word"),
+        ({"words": ["7"], "unit": "character", "vocabulary": None}, "for corpus.unit word"),
+    ],
+)
+def test_words_that_are_none_are_refused(corpus, message):
+    with pytest.raises(ValidationError, match=message):
+        spec(corpus=corpus)
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
+        ({"canary": {"format": "w0 {d} {d}"}}, r"outside the vocabulary of 42.*corpus\.words"),
+        ({"canary": {"format": "w0 {n} {n}"}}, r"outside the vocabulary of 42.*corpus\.words"),
         ({"canary": {"format": "w0 nobody {w}"}}, "nobody.*outside the vocabulary of 42"),
         ({"canary": {"format": "w0{w}"}}, "one token"),
         ({"training": {"sequence_length": 8}}, "8 words and a newline do not fit a training window of 8"),

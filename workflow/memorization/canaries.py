@@ -19,17 +19,19 @@ from memorization.errors import UserError
 from memorization.vocabulary import Vocabulary
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-HOLES = {"d": "0123456789", "l": LETTERS, "p": LETTERS + "0123456789"}
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+HOLES: dict[str, Sequence[str]] = {"d": "0123456789", "l": LETTERS, "p": LETTERS + "0123456789", "n": NUMBERS}
 """Hole name -> the symbols that may fill it. {w} is one of the words that `parse` is given."""
 
-WORD, CHECKED, LETTER = "w", "{k}", "{x}"
+WORD, NUMBER, CHECKED, LETTER = "w", "n", "{k}", "{x}"
 CHECK = -1
 """The token id that stands for a check digit, in `TokenFormat` and in searches."""
 
 CONTEXT = "\n"
 """Scoring context: a zero state that has read one newline, as if the canary began a line (brief §8)."""
 
-_KNOWN = ", ".join([*(f"{{{k}}} = one of {v}" for k, v in HOLES.items()), "{w} = a word"])
+_KNOWN = ", ".join([*(f"{{{k}}} = one of {v}" for k, v in HOLES.items() if isinstance(v, str)), "{w} = a word"])
+_KNOWN += ", {n} = zero to nine"
 
 
 def resolve(text: str, rng: np.random.Generator) -> str:
@@ -88,7 +90,7 @@ class CanaryFormat:
                 f"canary format {text!r}: needs one or more holes and no stray brace or newline; holes: {_KNOWN}; "
                 "no holes: {k} = check digit, {x} = letter of context" + (f"; unknown: {unknown}" if unknown else "")
             )
-        if CHECKED in text and (CHECKED in parts[0] or WORD in pieces[1::2]):
+        if CHECKED in text and (CHECKED in parts[0] or {WORD, NUMBER} & set(pieces[1::2])):
             raise UserError(f"canary format {text!r}: {{k}} checks the digits of holes before it, and no words")
         return cls(text, tuple(parts), tuple(holes))
 

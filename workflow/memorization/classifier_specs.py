@@ -96,6 +96,14 @@ class CriticalSpec(Strict):
     times: Positive = Field(12, description="Measured at so many log-spaced epochs, and before training.")
     each: bool = Field(False, description="Also of every single image whether it is critical, after the last epoch.")
 
+    @model_validator(mode="after")
+    def _distinct(self) -> "CriticalSpec":
+        for name in ("radii", "parts"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}: give at least one, each once; found {list(values)}")
+        return self
+
 
 class SensitivitySpec(Strict):
     """Loss-sensitivity through unrolled SGD (paper section 3.2)."""
@@ -142,7 +150,22 @@ class ClassifierRunSpec(Trainable):
             raise ValueError("measure.filters: only of model.architecture cnn")
         if self.data.without_noise and self.data.noise.kind == "none":
             raise ValueError("data.without_noise: needs a data.noise.kind to leave out")
+        if self.data.without_noise and self.data.noise.level == 1:
+            raise ValueError("data.without_noise: data.noise.level 1 leaves nothing to train on; give a lower level")
+        if self.data.classes == "unique":
+            self._require_no_validation()
         return self
+
+    def _require_no_validation(self) -> None:
+        """Where every training example is its own class no image is left to validate with."""
+        critical = self.measure.critical
+        for wanted, name in (
+            (self.training.keep == "best_validation", "training.keep best_validation"),
+            (self.training.patience is not None, "training.patience"),
+            (critical is not None and "validation" in critical.parts, "measure.critical.parts validation"),
+        ):
+            if wanted:
+                raise ValueError(f"{name}: there are no validation images with data.classes unique; leave it out")
 
     def _require_unrollable(self) -> None:
         """Loss-sensitivity goes back through every update, and knows only plain ones."""

@@ -25,10 +25,21 @@ class SharesSpec(Strict):
     forget: Fraction = Field(1.0, description="Share of user 0's examples that is to be forgotten, drawn at random.")
     third_party: Positive = Field(500, description="Examples that nobody trains on: Forsaken's target.")
     third_party_source: Literal["same", "other", "noise"] = Field(
-        "same", description="same distribution; classes shuffled pixel- or feature-wise (other); uniform noise."
+        "same", description="same: held-out data; other: the same with their features in another order; noise: uniform."
     )
-    shadow: Positive = Field(1000, description="Examples on which oracles are calibrated, half of them as members.")
+    shadow: Positive | None = Field(
+        None,
+        description="Examples on which oracles are calibrated, half of them as a shadow model's members; null: twice "
+        "what all users hold. Shadow models of fewer examples fit them more closely than the federation does, and the "
+        "oracles then tell members less well.",
+    )
     test_examples: Positive = 1000
+
+    @property
+    def shadow_examples(self) -> int:
+        """Size of the shadow part, an even number."""
+        wanted = 2 * self.users * self.examples_per_user if self.shadow is None else self.shadow
+        return wanted + wanted % 2
 
 
 class NetworkSpec(Strict):
@@ -86,6 +97,15 @@ class OracleSpec(Strict):
     bootstrap: Count = 1000
     lira: bool = True
 
+    @model_validator(mode="after")
+    def _referenced(self) -> "OracleSpec":
+        if self.lira and self.shadow_models < 4:
+            raise ValueError(
+                "lira judges a shadow model's examples by others that never saw them: set shadow_models to 4 or more, "
+                "or lira to false"
+            )
+        return self
+
 
 class FederatedRunSpec(Trainable):
     """One cell: `replicates` federations, each trained, asked to forget in every way, and judged."""
@@ -129,7 +149,7 @@ def passes(spec: FederatedRunSpec) -> float:
     data, training = spec.data, spec.training
     once = data.users * data.examples_per_user * training.local_epochs
     whole = once * training.rounds
-    total = whole + spec.oracle.shadow_models * data.shadow / 2 * training.rounds * training.local_epochs
+    total = whole + spec.oracle.shadow_models * data.shadow_examples / 2 * training.rounds * training.local_epochs
     for request in spec.requests:
         if request.method in ("retrain", "federaser"):
             total += whole * (request.calibration / request.interval if request.method == "federaser" else 1)

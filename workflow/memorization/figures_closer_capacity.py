@@ -35,6 +35,7 @@ def fig05_capacity(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         own = widths if fill else tidy_capacity.needed(together, value, SHARE)
         name = "final accuracy" if fill else "best accuracy of any epoch"
         _needed(needed, own, COLORS["exact"], name, filled=fill, shift=0.006 * (1 if fill else -1))
+    plotting.legend(needed, loc="best")
     _removal(removed, tidy_capacity.needed(frame[frame["level"] > 0], "final", SHARE))
     panels_noise.titled(last, "(a) Validation accuracy after training", reference, "accuracy")
     panels_noise.titled(relative, "(b) Relative to the best width", reference, "relative")
@@ -62,7 +63,7 @@ def text_capacity_cifar10(table: pd.DataFrame, reference: pd.DataFrame) -> Figur
         shift = 0.008 * (1 if kind == "inputs" else -1)
         _needed(grid[2], found, panels_noise.KINDS[kind], name, shift=shift)
     panels_noise.titled(grid[2], f"(c) Width for {SHARE:.0%}", reference, "width needed", width=40)
-    plotting.legend_below(figure, grid[:2], 7)
+    plotting.legend_below(figure, grid, 7)
     return figure
 
 
@@ -123,7 +124,6 @@ def _needed(
                   mfc=color if filled else "white", ls="-" if filled else "--", lw=1.2, elinewidth=0.8, capsize=1.5,
                   zorder=3, label=label)  # fmt: skip
     axes.set_xticks(sorted(found["level"].unique()))
-    plotting.legend(axes, loc="best")
 
 
 def _removal(axes: Axes, found: pd.DataFrame) -> None:
@@ -132,7 +132,7 @@ def _removal(axes: Axes, found: pd.DataFrame) -> None:
         return nothing(axes, "no training without the noise examples")
     for without, color, name in ((False, COLORS["canary"], "with noise"), (True, COLORS["sampled"], "noise left out")):
         _needed(axes, found[found["without"] == without], color, name, shift=0.006 * (1 if without else -1))
-    return None
+    return plotting.legend(axes, loc="best")
 
 
 @styled

@@ -26,6 +26,8 @@ def fig09_critical_samples(table: pd.DataFrame, reference: pd.DataFrame) -> Figu
         style = {"ls": (0, (1, 1.2)), "lw": 1.4}
         own = tidy_noise.of(gaussian, "inputs")
         panels_noise.curve(left, own, KINDS["inputs"], "randX, on Gaussian images", scale=100, **style)
+        left.autoscale(axis="y")
+        left.set_ylim(0, None)
     _curves(middle, table, "train")
     panels_noise.titled(middle, "(b) Training images", reference, "csr, train", width=WIDTH)
     _over_radii(right, table)

@@ -13,8 +13,8 @@ from memorization.plotting import COLORS, styled
 
 PAPER_RADIUS = 0.3
 """On the scale of 0 to 255 (footnote 6)."""
-WIDTH = 46
-"""Characters of small type across a panel."""
+WIDTH = 108
+"""Characters of small type across the figure."""
 NOISY = {"inputs": "Noise on inputs", "labels": "Noise on labels"}
 SUBSETS = {
     "clean": (COLORS["exact"], "-", "clean"),
@@ -44,6 +44,7 @@ def _noise_figure(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     backends = sorted(table["backend"].dropna().unique(), reverse=True) or ["torch"]
     shown = (radii(table) or [PAPER_RADIUS])[: 2 if len(backends) == 1 else 1]
     panels = [(backend, radius) for backend in backends for radius in (None, *shown)]
+    wide = WIDTH // len(panels)
     figure = plotting.new_figure(4.9)
     grid = figure.subplots(2, len(panels), squeeze=False)
     for row, (kind, name) in enumerate(NOISY.items()):
@@ -52,11 +53,11 @@ def _noise_figure(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
             if radius is None:
                 _accuracies(axes, own, kind)
                 title = f"({'ab'[row]}) {name}, {backend}" if len(backends) > 1 else f"({'ab'[row]}) {name}"
-                panels_noise.titled(axes, title, reference, f"accuracy, {kind}", width=WIDTH)
+                panels_noise.titled(axes, title, reference, f"accuracy, {kind}", width=wide)
             else:
                 _ratios(axes, own, kind, radius)
                 series = f"csr, {kind}" if radius == PAPER_RADIUS else f"csr, {kind}, radii"
-                panels_noise.titled(axes, f"Critical within r = {radius:g}", reference, series, width=WIDTH)
+                panels_noise.titled(axes, f"Critical within r = {radius:g}", reference, series, width=wide)
     plotting.legend_below(figure, grid.ravel(), 4)
     return figure
 

@@ -28,7 +28,7 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     Of 8-bit weights the loss is the undefended model's plus what the change of its weights costs on single lines.
     """
     frame = tidy_defences.epochs(table)
-    frame = frame[frame["defence"] != "optimizer"].rename(columns={"test_loss_nats": "loss"})
+    frame = frame[~frame["defence"].isin(tidy_defences.VARIANTS)].rename(columns={"test_loss_nats": "loss"})
     plain = frame[frame["defence"] == "none"]
     final = tidy_defences.last(frame)
     label = [NAMES[d](v) if d in NAMES else UNDEFENDED for d, v in zip(final["defence"], final["level"], strict=True)]
@@ -154,7 +154,7 @@ def _interval(
 
 @styled
 def text_defences(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """Dropout, weight decay, 8-bit weights and optimisers at equal loss: exposure, and test loss beside it."""
+    """Dropout, weight decay, 8-bit weights, optimisers and bagging at equal loss: exposure, and test loss beside it."""
     figure = plotting.new_figure(4.6)
     axes, never = figure.subplots(2, 2), tidy_defences.controls(table)
     frame = tidy_defences.epochs(table)
@@ -162,11 +162,11 @@ def text_defences(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     twins = [_levels(axes[0, 0], final, "dropout"), _levels(axes[0, 1], final, "weight decay")]
     _dropout_reference(axes[0, 0], reference)
     _eight_bits(axes[1, 0], tidy_defences.quantised(table), reference)
-    _optimizers(axes[1, 1], tidy_defences.matched(tidy_defences.optimizers(table)))
+    _variants(axes[1, 1], table)
     axes[0, 0].set(title="(a) Dropout (X1)", xlabel="share dropped (%)")
     axes[0, 1].set(title="(b) Weight decay (X2)", xlabel="weight decay")
     axes[1, 0].set_title("(c) The same models with 8-bit weights (X3)")
-    axes[1, 1].set_title("(d) Optimisers at equal validation loss (X4)")
+    axes[1, 1].set_title("(d) At equal validation loss (X4)")
     for one in axes.flat:
         plotting.ceiling(one, tidy_defences.ceilings(table)["digits"])
         plotting.null_band(one, never)
@@ -234,18 +234,34 @@ def _eight_bits(axes: Axes, frame: pd.DataFrame, reference: pd.DataFrame) -> Non
     return None
 
 
-def _optimizers(axes: Axes, frame: pd.DataFrame) -> None:
-    if frame["optimizer"].nunique() < 2 if len(frame) else True:
-        return nothing(axes, "fewer than two optimisers")
-    order = frame.groupby("optimizer")["bits"].mean().sort_values().index
-    for x, name in enumerate(order):
-        group = frame[frame["optimizer"] == name]
-        axes.scatter(np.full(len(group), x - 0.12), group["bits"], s=9, color=COLORS["canary"], alpha=0.5, linewidths=0)
-        _interval(axes, group["bits"], x, COLORS["canary"], most=NINE_DIGITS)
-    loss = frame.groupby("optimizer")["validation_loss_nats"].mean()
-    axes.set_xticks(range(len(order)), [f"{name}\n{loss[name]:.2f}" for name in order], fontsize=6.8)
-    axes.set_xlim(-0.5, len(order) - 0.5)
-    axes.set_xlabel("optimiser, its validation loss there (nats per char.)")
+DRAWN = {"without_replacement": "shuffled", "with_replacement": "bagging"}
+"""training.sampling -> the paper's word."""
+
+
+def _variants(axes: Axes, table: pd.DataFrame) -> None:
+    """Optimisers, the least exposed first, then both ways of drawing windows, which are matched on their own."""
+    found = [(what, tidy_defences.matched(tidy_defences.variants(table, what))) for what in tidy_defences.VARIANTS]
+    found = [(what, frame) for what, frame in found if len(frame) and frame[what].nunique() > 1]
+    if not found:
+        return nothing(axes, "fewer than two optimisers, and no bagging")
+    at, ticks, edge = 0.0, {}, []
+    for what, frame in found:
+        order = frame.groupby(what)["bits"].mean().sort_values().index if what == "optimizer" else DRAWN
+        for name in order:
+            group = frame[frame[what] == name]
+            dots = {"s": 9, "color": COLORS["canary"], "alpha": 0.5, "linewidths": 0}
+            axes.scatter(np.full(len(group), at - 0.12), group["bits"], **dots)
+            _interval(axes, group["bits"], at, COLORS["canary"], most=NINE_DIGITS)
+            ticks[at] = f"{DRAWN.get(name, name)}\n{group['validation_loss_nats'].mean():.2f}"
+            at += 1
+        edge.append(at - 0.3)
+        at += 0.4
+    for x in edge[:-1]:
+        axes.axvline(x, color="#BBBBBB", lw=0.7)
+    axes.set_xticks(list(ticks), ticks.values(), fontsize=6.8 - 0.6 * max(0, len(ticks) - 5))
+    axes.set_xlim(-0.5, max(ticks) + 0.5)
+    names = {"optimizer": "optimiser", "sampling": "windows"}
+    axes.set_xlabel(" | ".join(names[what] for what, _ in found) + ", validation loss (nats per char.)")
     told = "paper: no significant difference (unverified)"
     axes.text(0.5, 0.03, told, transform=axes.transAxes, fontsize=6.8, ha="center", va="bottom")
     return None

@@ -14,7 +14,6 @@ SIZES = {
     "data.users": "users",
     "data.examples_per_user": "examples\neach",
     "data.third_party": "third\nparty",
-    "data.shadow": "shadow",
 }
 """Varied key -> heading."""
 

@@ -100,7 +100,10 @@ def _penalties(panels: np.ndarray, own: pd.DataFrame, kind: str, color: str, nam
         return
     if kind == "none":
         for axes, value in zip(panels, ("fr", "drop"), strict=False):
-            axes.axhline(own[value].mean(), color=color, lw=1.0, ls=(0, (4, 2)), label=name)
+            mean, low, high = panels_forget.interval(own[value])
+            axes.axhline(mean, color=color, lw=1.0, ls=(0, (4, 2)), label=name)
+            if np.isfinite(low):
+                axes.axhspan(low, high, color=color, alpha=0.1, lw=0, zorder=0)
     else:
         for axes, value in zip(panels, ("fr", "drop"), strict=False):
             panels_forget.levels(axes, own, "request.penalty", value, color, name)

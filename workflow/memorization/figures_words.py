@@ -202,3 +202,74 @@ def fig03_smart_compose(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     axes.set_ylim(0, 1.08 * space)
     plotting.legend_below(figure, (axes,), 2)
     return figure
+
+
+NUMERAL = dict(zip(tidy_words.NUMERALS, (COLORS["canary"], COLORS["exact"]), strict=True))
+
+
+@styled
+def text_word_canaries(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+    """X6: the same numbers as digit tokens and as number words in word-level models, and how far they are apart."""
+    figure = plotting.new_figure(3.2)
+    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    left.set(title="(a) Exposure", xlabel="insertions of the canary (each number has canaries of its own)")
+    left.set_ylabel("exposure (bits)")
+    right.set(title="(b) Digits minus number words", xlabel="insertions of the canary", ylabel="difference (bits)")
+    found = tidy_words.numerals(table)
+    if not len(found):
+        panels.nothing(left, "no measured model")
+        panels.nothing(right, "no measured model")
+        return figure
+    space, levels = found["space_bits"].max(), sorted(found["insertions"].unique())
+    place = {n: x for x, n in enumerate(levels)}
+    found = found.assign(place=found["insertions"].map(place))
+    plotting.null_band(left, _controls(table))
+    plotting.ceiling(left, space)
+    for shift, (name, color) in zip((-0.1, 0.1), NUMERAL.items(), strict=True):
+        own = found[found["numerals"] == name].assign(place=lambda f, shift=shift: f["place"] + shift)
+        _models(left, own, "place", color)
+        label = f"{name}: mean, 95 %, {plotting.models(len(own))}"
+        _means(left, own.assign(place=own["place"] + 0.06), color, label, (0, space))
+    for name, label in (("digits", "digit tokens"), ("number words", "number words")):
+        bits, mark = plotting.value(reference, "X6 word level", label)
+        _at_the_edge(left, bits, NUMERAL[name], f"paper: {name} ({mark})")
+    _method_legend(left, found)
+    _differences(right, found)
+    for axes in (left, right):
+        axes.set_xticks(range(len(levels)), [f"{n:g}" for n in levels])
+        axes.set_xlim(-0.5, len(levels) - 0.4)
+    left.set_ylim(-0.5, 1.08 * space)
+    plotting.legend_below(figure, (left, right), 3)
+    return figure
+
+
+def _means(
+    axes: Axes, frame: pd.DataFrame, color: str, label: str, within: tuple[float, float] = (-np.inf, np.inf)
+) -> None:
+    """Mean of `bits` at every `place`, with Student's 95 % interval from three models on, cut at what is possible."""
+    summary = plotting.intervals(frame, "place", "bits")
+    axes.plot(summary["place"], summary["mean"], "D", color=color, ms=4, mec="white", mew=0.5, zorder=5, label=label)
+    some = summary.dropna(subset=["low"])
+    axes.vlines(some["place"], *some[["low", "high"]].clip(*within).to_numpy().T, color=color, lw=2.4, alpha=0.4)
+
+
+def _at_the_edge(axes: Axes, bits: float, color: str, label: str) -> None:
+    """A value of the paper that belongs to no number of insertions: an open triangle at the right edge."""
+    if np.isfinite(bits):
+        place = axes.get_yaxis_transform()
+        axes.plot(0.985, bits, "<", transform=place, mfc="white", mec=color, ms=6, label=label, zorder=6)
+
+
+def _differences(axes: Axes, found: pd.DataFrame) -> None:
+    """Pairs of models, and their mean at each number of insertions."""
+    wide = found.pivot_table(index=["place", "pair"], columns="numerals", values="bits")
+    wide = wide.reindex(columns=list(tidy_words.NUMERALS)).dropna()
+    if not len(wide):
+        return panels.nothing(axes, "no pair of models")
+    pairs = (wide["digits"] - wide["number words"]).rename("bits").reset_index()
+    axes.axhline(0, color="#444444", lw=0.7)
+    axes.scatter(
+        pairs["place"] - 0.08, pairs["bits"], s=9, color=COLORS["muted"], lw=0, alpha=0.8, label="pairs of models"
+    )
+    _means(axes, pairs.assign(place=pairs["place"] + 0.08), COLORS["muted"], f"mean, 95 %, {len(pairs)} pairs")
+    return None

@@ -1,10 +1,12 @@
-"""Which records make up each step of private training: the same batches in every back end. Pure NumPy."""
+"""Which records make up each step of training, private or not: the same in every back end. Pure NumPy."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from memorization.errors import UserError
+from memorization.specs import TrainingSpec
+from memorization.streams import stream
 
 
 def poisson_batches(rng: np.random.Generator, examples: int, q: float, steps: int) -> Iterator[np.ndarray]:
@@ -30,3 +32,16 @@ def shuffled_batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]
     """
     steps = max(1, len(order) // batch_size)
     return (order[first : first + batch_size] for first in range(0, steps * batch_size, batch_size))
+
+
+def epoch_order(training: TrainingSpec, seed: int, replicate: int, epoch: int, count: int) -> np.ndarray:
+    """int64[count]: the windows of one replicate's epoch 1, 2, ..., in the order in which mini-batches take them.
+
+    Each once, in random order or (`shuffle` false) in the text's; or, sampled with replacement, independent uniform
+    draws, of which a window is missing with probability (1 - 1 / count)^count, about 1 / e.
+    """
+    if training.sampling == "with_replacement":
+        return stream(seed, replicate, f"replacement-{epoch}").integers(count, size=count, dtype=np.int64)
+    if not training.shuffle:
+        return np.arange(count)
+    return stream(seed, replicate, f"shuffle-{epoch}").permutation(count)

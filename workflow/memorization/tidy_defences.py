@@ -13,6 +13,7 @@ KEYS = {
     "training.dropout": "dropout",
     "training.weight_decay": "weight decay",
     "training.optimizer": "optimizer",
+    "training.sampling": "sampling",
     "corpus.sanitise": "sanitise",
     "privacy.epsilon": "privacy",
 }
@@ -90,8 +91,8 @@ def stopped(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def matched(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of `epochs` of several optimisers: each model where its validation loss is as high as the best one of the worst
-    optimiser with the same seed (brief section 8): the last such epoch before its own minimum.
+    """Of `variants`: each model where its validation loss is as high as the best one of the worst optimiser (or
+    sampling) with the same seed (brief section 8): the last such epoch before its own minimum.
     """
     chosen = []
     for _, group in frame[frame["step"] > 0].groupby(["backend", "pair"]):
@@ -103,11 +104,15 @@ def matched(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(chosen) if chosen else frame.head(0)
 
 
-def optimizers(table: pd.DataFrame) -> pd.DataFrame:
-    """`epochs` of the models that differ in their optimiser only; that of the undefended ones is the paper's."""
+VARIANTS = {"optimizer": "rmsprop", "sampling": "without_replacement"}
+"""What is varied but is no defence -> what the undefended models have."""
+
+
+def variants(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """`epochs` of the models that differ only in `what`, a key of `VARIANTS`, with a column of that name."""
     frame = epochs(table)
-    frame = frame[frame["defence"].isin(["none", "optimizer"]) & (frame["canary"] == "digits")]
-    return frame.assign(optimizer=frame["level"].where(frame["defence"] == "optimizer", "rmsprop"))
+    frame = frame[frame["defence"].isin(["none", what]) & (frame["canary"] == "digits")]
+    return frame.assign(**{what: frame["level"].where(frame["defence"] == what, VARIANTS[what])})
 
 
 def differences(frame: pd.DataFrame, defence: str, canary: str, level: str | None = None) -> dict[str, pd.Series]:

@@ -11,6 +11,9 @@ SETTING = ("model.", "training.")
 LADDER = ("exact", "importance", "sampled", "skew_normal")
 """Methods from the best on; see `exposures`."""
 
+NUMERALS = ("digits", "number words")
+"""Kinds of canaries of X6, by their holes: {d}, {n}."""
+
 
 def exposures(table: pd.DataFrame) -> pd.DataFrame:
     """One row per model, of its inserted canary: backend, run, replicate, pair (seed/replicate), space_bits, bits, low,
@@ -62,6 +65,17 @@ def models(table: pd.DataFrame) -> pd.DataFrame:
     insertions = about.get("canary.insertions", np.nan)
     about = about[["backend", "run"]].assign(setting=setting, insertions=insertions)
     return exposures(table).merge(kept, on=tidy.MODEL).merge(about, on=["backend", "run"])
+
+
+def numerals(table: pd.DataFrame) -> pd.DataFrame:
+    """`models` of canaries of digits ({d}) and of number words ({n}), told apart by a column `numerals` (`NUMERALS`).
+
+    Those of one pair (seed/replicate) have the same numbers, places, start and mini-batches.
+    """
+    about = tidy.rows(table, "measures").drop_duplicates(["backend", "run"])
+    texts = about["canary.format"].astype(str) if "canary.format" in about else pd.Series("", index=about.index)
+    kind = texts.str.contains("{n}", regex=False).map({True: NUMERALS[1], False: NUMERALS[0]})
+    return models(table).merge(about[["backend", "run"]].assign(numerals=kind), on=["backend", "run"])
 
 
 def settings(found: pd.DataFrame) -> pd.DataFrame:

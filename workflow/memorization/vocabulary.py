@@ -32,8 +32,8 @@ class Vocabulary:
         return cls(tuple(sorted(set().union(*texts))))
 
     @classmethod
-    def of_words(cls, text: str, most: int | None = None) -> "Vocabulary":
-        """The `most` frequent words of `text` (all without it) beside the line's end and <unk>.
+    def of_words(cls, text: str, most: int | None = None, others: Iterable[str] = ()) -> "Vocabulary":
+        """The `most` frequent words of `text` (all without it) and `others`, beside the line's end and <unk>.
 
         Ordered by frequency, equal ones alphabetically, so that the choice is the same everywhere.
         """
@@ -42,7 +42,7 @@ class Vocabulary:
             counts.update(line.split())
         counts.pop(UNKNOWN, None)
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls((LINE_END, UNKNOWN, *ordered[:most]), "word")
+        return cls(tuple(dict.fromkeys((LINE_END, UNKNOWN, *ordered[:most], *others))), "word")
 
     def __len__(self) -> int:
         return len(self.symbols)

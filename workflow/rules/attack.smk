@@ -17,6 +17,7 @@ rule attack:
         "<logs>/attack/{backend}-{run}-{attack}.log",
     benchmark:
         "<benchmarks>/attack/{backend}-{run}-{attack}.tsv"
+    priority: SOONER
     conda:
         "../../envs/{backend}.yaml"
     threads: 1
@@ -52,6 +53,7 @@ rule score:
         "<logs>/score/{backend}-{run}-{score}.log",
     benchmark:
         "<benchmarks>/score/{backend}-{run}-{score}.tsv"
+    priority: SOONER
     conda:
         "../../envs/{backend}.yaml"
     threads: 1

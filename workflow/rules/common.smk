@@ -24,6 +24,7 @@ except UserError as error:
 PUBLISHED = PLAN.config.tables == "published"
 CODE = code_digest()
 
+units = {}
 if workflow.is_main_process:
     DATASETS = registry(ROOT / "config" / "datasets.yaml")
     try:
@@ -41,6 +42,15 @@ wildcard_constraints:
     score="[0-9a-f]{12}",
     paper="[a-z_]+",
     figure="[a-z0-9_]+",
+
+
+# Of what comes after a training: figures appear as soon as their runs are there.
+SOONER = 1_000_000
+
+
+def longest_first(wildcards):
+    """Priority of a training: its assumed seconds. A long one that is left to the end would have a machine to itself."""
+    return min(round(units.get(("train", wildcards.run), 0)), SOONER - 1)
 
 
 def python_of(wildcards):

@@ -8,6 +8,7 @@ rule table:
         "<results>/tables/{paper}/{figure}.csv",
     log:
         "<logs>/table/{paper}-{figure}.log",
+    priority: SOONER
     localrule: True
     conda:
         "../../envs/torch.yaml"
@@ -40,6 +41,7 @@ rule figure:
         ),
     log:
         "<logs>/figure/{paper}-{figure}.log",
+    priority: SOONER
     localrule: True
     conda:
         "../../envs/torch.yaml"
@@ -60,6 +62,7 @@ rule claims:
         "<results>/claims/{paper}/{figure}.csv",
     log:
         "<logs>/claims/{paper}-{figure}.log",
+    priority: SOONER
     localrule: True
     conda:
         "../../envs/torch.yaml"

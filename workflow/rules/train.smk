@@ -60,6 +60,7 @@ rule train:
         "<logs>/train/{backend}-{run}.log",
     benchmark:
         "<benchmarks>/train/{backend}-{run}.tsv"
+    priority: longest_first
     conda:
         "../../envs/{backend}.yaml"
     threads: 1

@@ -146,9 +146,9 @@ def build_corpus(spec: RunSpec, directory: Path, dataset: DatasetSpec, replicate
 
 
 def _vocabulary(spec: RunSpec, text: str) -> Vocabulary:
-    """Of the whole training text: all of its characters, or its corpus.vocabulary most frequent words."""
+    """Of the whole training text: all of its characters, or its most frequent words and corpus.words."""
     if spec.corpus.unit == "word":
-        return Vocabulary.of_words(text, spec.corpus.vocabulary)
+        return Vocabulary.of_words(text, spec.corpus.vocabulary, spec.corpus.words)
     return Vocabulary.of([text, sanitising.MASK if spec.corpus.sanitise == "mask_digits" else ""])
 
 
@@ -191,10 +191,11 @@ def _planted(
 def _can_be_read(canary_format: CanaryFormat, vocabulary: Vocabulary) -> None:
     """Raises UserError for a format that is not made of the vocabulary's symbols."""
     tokens = canary_format.tokens(vocabulary)
-    if vocabulary.unit == "word" and any((part == UNKNOWN_ID).any() for part in (tokens.prefix, *tokens.after)):
+    parts = (tokens.prefix, *tokens.holes, *tokens.after)
+    if vocabulary.unit == "word" and any((part == UNKNOWN_ID).any() for part in parts):
         raise UserError(
             f"canary format {canary_format.text!r}: has words outside the vocabulary of {len(vocabulary):,}, which "
-            "would be read as <unk>; take frequent ones, or raise corpus.vocabulary"
+            "would be read as <unk>; take frequent ones, raise corpus.vocabulary, or name them in corpus.words"
         )
 
 

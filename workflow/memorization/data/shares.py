@@ -81,8 +81,7 @@ class Shares:
 def needed(wanted: SharesSpec, validation: bool) -> int:
     """Examples that the parts ask for together."""
     tests = wanted.test_examples * (2 if validation else 1)
-    shadow = wanted.shadow + wanted.shadow % 2
-    return tests + shadow + wanted.users * wanted.examples_per_user + wanted.third_party
+    return tests + wanted.shadow_examples + wanted.users * wanted.examples_per_user + wanted.third_party
 
 
 def require_enough(spec: FederatedRunSpec, examples: int) -> None:
@@ -101,14 +100,15 @@ def require_enough(spec: FederatedRunSpec, examples: int) -> None:
 def build_shares(spec: FederatedRunSpec, replicate: int, pool: Pool) -> Shares:
     """One replicate's parts of the examples in `pool`.
 
-    A setting moves only what it names: with other users, forget share, third party or partition the test and shadow
-    parts stay, and with the IID partition so do the users that both settings have. Larger forget shares contain
-    smaller ones. With `spec.validation` the last user asks to be forgotten in place of the first, and other examples
-    test: nothing that the reported run is judged on. Raises UserError where the data cannot serve.
+    A setting moves only what it names: with another forget share, third party or partition the test and shadow parts
+    stay, and with more users too where the size of the shadow part is given; with the IID partition so do the users
+    that both settings have. Larger forget shares contain smaller ones. With `spec.validation` the last user asks to be
+    forgotten in place of the first, and other examples test: nothing that the reported run is judged on. Raises
+    UserError where the data cannot serve.
     """
     wanted = _fitted(spec, pool)
     order = stream(spec.seed, replicate, "shares").permutation(len(pool))
-    ends = np.cumsum([wanted.test_examples, wanted.shadow + wanted.shadow % 2, wanted.users * wanted.examples_per_user])
+    ends = np.cumsum([wanted.test_examples, wanted.shadow_examples, wanted.users * wanted.examples_per_user])
     test, shadow, union = np.split(order[: ends[-1]], ends[:-1])
     back = len(order) - wanted.third_party
     if spec.validation:
@@ -136,6 +136,7 @@ def _fitted(spec: FederatedRunSpec, pool: Pool) -> SharesSpec:
         require_enough(spec, len(pool))
         return wanted
     require_enough(spec, count)
+    wanted = wanted.model_copy(update={"shadow": wanted.shadow_examples})
     parts = ("examples_per_user", "third_party", "shadow", "test_examples")
     factor = len(pool) / (count + 1)  # + 1: an odd shadow part is rounded up
     sizes = {part: math.floor(getattr(wanted, part) * factor) for part in parts}

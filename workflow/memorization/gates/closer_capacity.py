@@ -3,11 +3,13 @@
 Cells share their seeds, so every comparison is paired by seed.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from memorization import statistics, survival, tidy_capacity
-from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided
+from memorization.gates.outcome import Outcome, equivalent, shown, sided, undecided
 
 FEWEST = 3
 """Seeds, below which nothing is decided."""
@@ -51,10 +53,11 @@ def width_needed_rises(
     test, opposite = statistics.page(widths), statistics.page(-widths)
     rise = statistics.bootstrap_interval(_doublings(widths))
     summary += f"; {shown(rise, 'doublings')}, Page p = {test.p_value:.2g}, {n} of {seeds} planned seeds"
-    verdict = decide(test.p_value < 0.05, opposite.p_value < 0.05, n, seeds)
+    toward = test.statistic > opposite.statistic
+    verdict, why = sided(test.p_value < 0.05, opposite.p_value < 0.05, toward, n, seeds)
     if not verdict and found["edge"].mean() > 0.5:
         return undecided(f"{summary}; the sweep does not straddle that width", n)
-    return Outcome(verdict, *rise, *test, n=n, summary=summary)
+    return Outcome(verdict, *rise, *test, n=n, summary=summary + why)
 
 
 def width_needed_is_flat(
@@ -125,9 +128,10 @@ def _greater(values: pd.Series, planned: int, summary: str, unit: str) -> Outcom
     """Are paired differences, one per seed, positive?"""
     test, opposite = (statistics.wilcoxon_paired(values, 0 * values, side) for side in ("greater", "less"))
     interval = statistics.bootstrap_interval(values)
-    verdict = decide(test.p_value < 0.05, opposite.p_value < 0.05, len(values), planned)
-    summary += f": {shown(interval, unit)}, p = {test.p_value:.2g}, {len(values)} of {planned} planned seeds"
-    return Outcome(verdict, *interval, *test, n=len(values), summary=summary)
+    n, toward = len(values), interval.estimate > 0
+    verdict, why = sided(test.p_value < 0.05, opposite.p_value < 0.05, toward, n, planned)
+    summary += f": {shown(interval, unit)}, p = {test.p_value:.2g}, {n} of {planned} planned seeds{why}"
+    return Outcome(verdict, *interval, *test, n=n, summary=summary)
 
 
 def noise_gains_more_from_width(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> Outcome:
@@ -217,9 +221,7 @@ def _contrast(
         verdict = False if opposite < 0.05 else None
         return Outcome(verdict, n=len(at_most), summary=f"{summary}; {len(at_least)} of {planned} planned seeds")
     outcome = _greater(at_least, planned, summary, unit)
-    found = outcome.p_value < 0.05
-    n = len(at_least) if len(at_most) else 0  # bounds alone show no absence
-    return Outcome(
-        decide(found, opposite < 0.05, n, planned), outcome.estimate, outcome.low, outcome.high, outcome.statistic,
-        outcome.p_value, outcome.n, outcome.summary,
-    )  # fmt: skip
+    # Only what it is at most shows an absence; bounds alone do not.
+    toward = not len(at_most) or at_most.mean() > 0
+    verdict, _ = sided(outcome.p_value < 0.05, opposite < 0.05, toward, len(at_least), planned)
+    return replace(outcome, verdict_supported=verdict)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from memorization import statistics, tidy_noise
 from memorization.gates.closer_noise import FEWEST, TIE
-from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided
+from memorization.gates.outcome import Outcome, direction, equivalent, shown, sided, undecided
 
 NAMES = {"none": "real", "inputs": "randX", "labels": "randY"}
 """data.noise.kind -> the paper's name of the training set."""
@@ -46,8 +46,39 @@ def noise_more_critical(table: pd.DataFrame, reference: pd.DataFrame, *, radius:
     intervals = [statistics.t_interval(d) for d in differences]
     worst = max((0, 1), key=lambda i: (tests[i].p_value, -intervals[i].estimate))
     n = min(map(len, differences))
-    verdict = decide(tests[worst].p_value < 0.05, any(i.high < 0 for i in intervals), n, seeds)
-    return Outcome(verdict, *intervals[worst], *tests[worst], n=n, summary=summary)
+    against, toward = any(i.high < 0 for i in intervals), all(i.estimate > 0 for i in intervals)
+    verdict, why = sided(tests[worst].p_value < 0.05, against, toward, n, seeds)
+    return Outcome(verdict, *intervals[worst], *tests[worst], n=n, summary=summary + why)
+
+
+def radii_agree(table: pd.DataFrame, reference: pd.DataFrame, *, radius: float, other: float, seeds: int) -> Outcome:
+    """U5 (footnote 6): at another radius the conclusion on noise and real data is the same. Each kind of noise whose
+    critical sample ratio differs from real data's at `radius`, either way, differs the same way at `other`
+    (`direction`); not testable where none differs at `radius`: then there is no conclusion to agree with.
+    """
+    found = {}
+    for r in (radius, other):
+        ratios = _ratios(table, r, "validation")
+        if set(ratios) != set(NAMES):
+            return undecided(f"critical samples at r = {r:g} in {FEWEST} seeds of {len(ratios)} of 3 training sets")
+        ends = {kind: matrix.iloc[:, -1] for kind, matrix in ratios.items()}
+        found[r] = {kind: (ends[kind] - ends[tidy_noise.REAL]).dropna() for kind in ("inputs", "labels")}
+    n = min(len(values) for kinds in found.values() for values in kinds.values())
+    intervals = {r: {kind: statistics.t_interval(values) for kind, values in found[r].items()} for r in found}
+    told = "; ".join(
+        f"r = {r:g}: " + ", ".join(f"{NAMES[kind]} {shown(one)}" for kind, one in kinds.items())
+        for r, kinds in intervals.items()
+    )
+    summary = f"minus real, {told}; {n} of {seeds} planned seeds"
+    signs = {kind: direction(values) for kind, values in found[radius].items()}
+    differing = [kind for kind, sign in signs.items() if sign]
+    if not differing:
+        return undecided(f"at r = {radius:g} itself neither differs from real data for sure: {summary}", n)
+    again = {kind: signs[kind] * direction(found[other][kind]) for kind in differing}
+    toward = all(signs[kind] * intervals[other][kind].estimate > 0 for kind in differing)
+    verdict, why = sided(min(again.values()) > 0, min(again.values()) < 0, toward, n, seeds)
+    worst = min((intervals[other][kind] for kind in differing), key=lambda one: abs(one.estimate))
+    return Outcome(verdict, *worst, n=n, summary=summary + why)
 
 
 def _untrained(table: pd.DataFrame, radius: float) -> str:
@@ -76,7 +107,8 @@ def csr_rises_then_levels(
         risen = statistics.wilcoxon_paired(rise, np.zeros(len(rise)))
         change = _late_change(matrix) / end.mean()
         interval, test = statistics.equivalence(change, -margin, margin)
-        rises = decide(risen.p_value < 0.05, statistics.t_interval(rise).high < 0, len(rise), seeds)
+        against, toward = statistics.t_interval(rise).high < 0, rise.mean() > 0
+        rises, _ = sided(risen.p_value < 0.05, against, toward, len(rise), seeds)
         flat = equivalent(test.p_value, interval, margin)
         verdicts += [rises, flat]
         listed.append(
@@ -123,5 +155,6 @@ def train_csr_rises_then_falls(table: pd.DataFrame, reference: pd.DataFrame, *, 
         )
     n = min(map(len, ratios.values()))
     weakest = min(intervals, key=lambda interval: interval.low)
-    verdict = decide(weakest.low > 0, any(interval.high < 0 for interval in intervals), n, seeds)
-    return Outcome(verdict, *weakest, n=n, summary=f"r = {radius:g}: {'; '.join(listed)}")
+    against, toward = any(i.high < 0 for i in intervals), all(i.estimate > 0 for i in intervals)
+    verdict, why = sided(weakest.low > 0, against, toward, n, seeds)
+    return Outcome(verdict, *weakest, n=n, summary=f"r = {radius:g}: {'; '.join(listed)}{why}")

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from memorization import statistics, tidy_examples
-from memorization.gates.outcome import Outcome, decide, shown, undecided
+from memorization.gates.outcome import Outcome, shown, sided, undecided
 from memorization.statistics import Interval
 
 FEWEST_RUNS = 20
@@ -46,8 +46,9 @@ def difficulty_order(table: pd.DataFrame, reference: pd.DataFrame, *, within: bo
     listed = ", ".join(f"{NAMES[kind]} {one:.3g}" for kind, (one, _) in found.items())
     summary = f"variance over that of a binomial: {listed}; log2 of real / randY {shown(steps[0])}, "
     summary += f"of randY / randX {shown(steps[1])}; {n} of {runs} planned runs each"
-    verdict = decide(worst.low > 0, any(step.high < 0 for step in steps), n, runs)
-    return Outcome(verdict, *worst, n=n, summary=summary)
+    against, toward = any(step.high < 0 for step in steps), all(step.estimate > 0 for step in steps)
+    verdict, why = sided(worst.low > 0, against, toward, n, runs)
+    return Outcome(verdict, *worst, n=n, summary=summary + why)
 
 
 def noise_is_binomial(
@@ -76,7 +77,8 @@ def labels_share_patterns(table: pd.DataFrame, reference: pd.DataFrame, *, withi
     interval = _interval(*found["labels"], 0.95)
     n = tidy_examples.runs(table, "labels")
     summary = f"variance over that of a binomial {shown(interval)}; {n} of {runs} planned runs"
-    return Outcome(decide(interval.low > 1, interval.high < 1, n, runs), *interval, n=n, summary=summary)
+    verdict, why = sided(interval.low > 1, interval.high < 1, interval.estimate > 1, n, runs)
+    return Outcome(verdict, *interval, n=n, summary=summary + why)
 
 
 # --- Figure 2 -----------------------------------------------------------------------------------------------------
@@ -122,5 +124,6 @@ def _compared(pairs: pd.DataFrame, rises: bool, seeds: int, what: str) -> Outcom
     against = interval.high < 0 if rises else interval.low > 0
     summary = f"{what}: {after.mean():.3g} and {before.mean():.3g}, difference {shown(interval)}; "
     summary += f"exact p {test.pvalue:.3g}; {n} of {seeds} planned networks"
-    return Outcome(decide(bool(found), bool(against), n, seeds), *interval, p_value=float(test.pvalue), n=n,
-                   summary=summary)  # fmt: skip
+    toward = interval.estimate > 0 if rises else interval.estimate < 0
+    verdict, why = sided(bool(found), bool(against), toward, n, seeds)
+    return Outcome(verdict, *interval, p_value=float(test.pvalue), n=n, summary=summary + why)

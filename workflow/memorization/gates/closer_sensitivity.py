@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from memorization import statistics, tidy_sensitivity
-from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided
+from memorization.gates.outcome import Outcome, decide, direction, equivalent, shown, sided, undecided
 from memorization.tidy_sensitivity import AGAIN, NORMS, RANDOM, REAL
 
 FEWEST = 5
@@ -33,9 +33,10 @@ def real_more_unequal(table: pd.DataFrame, reference: pd.DataFrame, *, classes: 
     interval = statistics.t_interval(difference)
     test = statistics.wilcoxon_paired(difference, np.zeros(len(difference)))
     summary = f"{LABELS[classes]}: Gini {levels[REAL].mean():.3f} real, {levels[RANDOM].mean():.3f} random; "
-    summary += f"difference {shown(interval)}; {len(difference)} of {seeds} planned seeds"
-    verdict = decide(test.p_value < 0.05, interval.high < 0, len(difference), seeds)
-    return Outcome(verdict, *interval, *test, n=len(difference), summary=summary)
+    n = len(difference)
+    summary += f"difference {shown(interval)}, signed-rank p = {test.p_value:.2g}; {n} of {seeds} planned seeds"
+    verdict, why = sided(test.p_value < 0.05, interval.high < 0, interval.estimate > 0, n, seeds)
+    return Outcome(verdict, *interval, *test, n=n, summary=summary + why)
 
 
 def random_sets_equal(table: pd.DataFrame, reference: pd.DataFrame, *, margin: float, seeds: int) -> Outcome:
@@ -51,8 +52,8 @@ def random_sets_equal(table: pd.DataFrame, reference: pd.DataFrame, *, margin: f
 
 
 def norms_agree(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> Outcome:
-    """U1: under L2 and L-infinity real and noise inputs differ as they do under L1, in both labelings: the same sign,
-    each with an interval on that side of 0. Not testable where L1 itself shows no difference.
+    """U1: under L2 and L-infinity real and noise inputs differ as they do under L1, in both labelings: on the same
+    side, by the signed-rank test of H3 (`direction`). Not testable where L1 itself shows no difference.
     """
     found = {
         (norm, classes): _differences(table, norm, classes, (REAL, RANDOM)) for norm in NORMS for classes in LABELS
@@ -66,18 +67,15 @@ def norms_agree(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> 
         for classes in LABELS
     )
     summary = f"real minus random {listed}; {n} of {seeds} planned seeds"
-    signs = {key: _sign(interval) for key, interval in intervals.items()}
+    signs = {key: direction(values) for key, values in found.items()}
     if any(signs["l1", classes] == 0 for classes in LABELS):
         return undecided(f"L1 itself shows no difference: {summary}", n)
-    others = [(signs[norm, classes], signs["l1", classes]) for norm in NORMS[1:] for classes in LABELS]
-    agree, against = all(a == b for a, b in others), any(a == -b for a, b in others)
-    worst = min((intervals[norm, classes] for norm in NORMS[1:] for classes in LABELS), key=lambda i: abs(i.estimate))
-    return Outcome(decide(agree, against, n, seeds), *worst, n=n, summary=summary)
-
-
-def _sign(interval: statistics.Interval) -> int:
-    """1 or -1 where the interval lies on one side of 0, else 0."""
-    return int(interval.low > 0) - int(interval.high < 0)
+    others = [(norm, classes) for norm in NORMS[1:] for classes in LABELS]
+    agreeing = [signs[norm, classes] * signs["l1", classes] for norm, classes in others]
+    toward = all(signs["l1", classes] * intervals[norm, classes].estimate > 0 for norm, classes in others)
+    verdict, why = sided(min(agreeing) > 0, min(agreeing) < 0, toward, n, seeds)
+    worst = min((intervals[key] for key in others), key=lambda one: abs(one.estimate))
+    return Outcome(verdict, *worst, n=n, summary=summary + why)
 
 
 # --- Figure 4 -----------------------------------------------------------------------------------------------------
@@ -116,4 +114,5 @@ def real_more_off_diagonal(table: pd.DataFrame, reference: pd.DataFrame, *, seed
     test = statistics.wilcoxon_paired(difference, np.zeros(n))
     summary = f"rest/diagonal {wide[REAL].mean():.3g} real, {wide[RANDOM].mean():.3g} random; "
     summary += f"log10 of their ratio {shown(interval)}; {n} of {seeds} planned seeds"
-    return Outcome(decide(test.p_value < 0.05, interval.high < 0, n, seeds), *interval, *test, n=n, summary=summary)
+    verdict, why = sided(test.p_value < 0.05, interval.high < 0, interval.estimate > 0, n, seeds)
+    return Outcome(verdict, *interval, *test, n=n, summary=summary + why)

@@ -1,4 +1,4 @@
-"""Tests on defences: regularisation, early stopping, 8-bit weights, optimisers, sanitising, privacy (G15 to G17)."""
+"""Tests on defences: regularisation, stopping, 8-bit weights, optimisers, bagging, sanitising, privacy (G15 to G17)."""
 
 from itertools import combinations
 
@@ -141,16 +141,26 @@ def optimizers_equal(table: pd.DataFrame, reference: pd.DataFrame, *, margin: fl
     """G17: every two optimisers leave the same exposure, within +-margin bits, at equal validation loss
     (`tidy_defences.matched`; paired TOST, all pairs must pass).
     """
-    frame = tidy_defences.matched(tidy_defences.optimizers(table))
-    wide = frame.pivot_table(index="pair", columns="optimizer", values="bits").dropna()
+    return _variants_equal(table, "optimizer", "optimisers", margin, seeds)
+
+
+def samplings_equal(table: pd.DataFrame, reference: pd.DataFrame, *, margin: float, seeds: int) -> Outcome:
+    """X4, as `optimizers_equal`: training windows drawn without replacement (shuffled) and with (bagging)."""
+    return _variants_equal(table, "sampling", "ways of drawing windows", margin, seeds)
+
+
+def _variants_equal(table: pd.DataFrame, what: str, named: str, margin: float, seeds: int) -> Outcome:
+    """`what`: a key of `tidy_defences.VARIANTS`, `named` so in summaries."""
+    frame = tidy_defences.matched(tidy_defences.variants(table, what))
+    wide = frame.pivot_table(index="pair", columns=what, values="bits").dropna()
     n = len(wide)
     if n < FEWEST or wide.shape[1] < 2:
-        return undecided(f"{n} seeds trained by all of {wide.shape[1]} optimisers, {FEWEST} needed", n)
+        return undecided(f"{n} seeds trained by all of {wide.shape[1]} {named}, {FEWEST} needed", n)
     results = [statistics.equivalence(wide[a] - wide[b], -margin, margin) for a, b in combinations(wide.columns, 2)]
     verdicts = [equivalent(test.p_value, interval, margin) for interval, test in results]
     verdict = False if False in verdicts else None if None in verdicts else True
     means = "; ".join(f"{name} {value:.3g}" for name, value in wide.mean().sort_values().items())
-    loss = frame.groupby("optimizer")["validation_loss_nats"].mean()
+    loss = frame.groupby(what)["validation_loss_nats"].mean()
     summary = f"at validation loss {loss.min():.3g} to {loss.max():.3g} nats: {means} bits; "
     summary += f"{verdicts.count(True)} of {len(verdicts)} pairs equivalent; {n} of {seeds} planned seeds"
     if verdict and not any(_memorised(wide[name], wide.shape[1]) for name in wide):

@@ -178,3 +178,35 @@ def surrogate_trend(table: pd.DataFrame, reference: pd.DataFrame) -> Outcome:
     summary += f", p = {trend.p_value:.2g}; {tidy.count_models(table)} models"
     last = statistics.t_interval(levels[-1][1])
     return Outcome(None, *last, *trend, n=len(models), summary=summary)
+
+
+def digits_more_exposed(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> Outcome:
+    """X6: a canary of digit tokens is more exposed than the same number in words, in models that are otherwise the same
+    (one-sided paired t; a pair is a seed and a replicate, of which every number of insertions has its own).
+
+    A pair at log2|R| in both counts as no difference, though it tells nothing; how many there are is said.
+    """
+    found = tidy_words.numerals(table)
+    if not len(found):
+        return undecided("no model")
+    wide = found.pivot_table(index=["insertions", "pair"], columns="numerals", values="bits")
+    wide = wide.reindex(columns=list(tidy_words.NUMERALS)).dropna()
+    more = (wide["digits"] - wide["number words"]).to_numpy()
+    if len(more) < 3:
+        return undecided(f"{len(more)} seeds with both kinds of canary, 3 needed", len(more))
+    interval, full = statistics.t_interval(more), found["space_bits"].max() - 1e-6
+    at_ceiling = int((wide >= full).all(axis=1).sum())
+    means = "; ".join(
+        f"{n:g} insertions: {own['digits'].mean():.3g} against {own['number words'].mean():.3g}"
+        for n, own in wide.groupby(level="insertions")
+    )
+    summary = f"digits - words = {shown(interval, 'bits')}, {len(more)} pairs of models ({means})"
+    summary += f"; {at_ceiling} pairs at log2|R| in both" * bool(at_ceiling)
+    if at_ceiling == len(more):
+        return undecided(summary, len(more))
+    if np.ptp(more) == 0:
+        test = statistics.Test(np.nan, 0.5 ** len(more) if more[0] > 0 else 1.0)
+    else:
+        test = statistics.Test(*map(float, stats.ttest_1samp(more, 0, alternative="greater")))
+    verdict = decide(test.p_value < 0.05, interval.high < 0, len(more) - at_ceiling, seeds)
+    return Outcome(verdict, *interval, *test, n=len(more), summary=summary)

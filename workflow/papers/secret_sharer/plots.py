@@ -15,7 +15,12 @@ from memorization.figures_enron import tab02_enron  # noqa: F401
 from memorization.figures_grids import tab04_architectures, tab05_batch_units  # noqa: F401
 from memorization.figures_insertions import fig05_character_state_of_the_art  # noqa: F401
 from memorization.figures_translation import fig06_translation  # noqa: F401
-from memorization.figures_words import fig01_strategies, fig03_smart_compose, fig04_utility  # noqa: F401
+from memorization.figures_words import (  # noqa: F401
+    fig01_strategies,
+    fig03_smart_compose,
+    fig04_utility,
+    text_word_canaries,
+)
 from memorization.plotting import COLORS, styled
 
 SHOWN = 9

@@ -23,7 +23,7 @@ from memorization.backends.tf.steps import (
 from memorization.data.corpora import TrainingCorpus, windows
 from memorization.errors import UserError
 from memorization.privacy_file import Mechanism
-from memorization.sampling import poisson_batches, shuffled_batches
+from memorization.sampling import epoch_order, poisson_batches, shuffled_batches
 from memorization.specs import RunSpec
 from memorization.streams import stream
 
@@ -73,11 +73,8 @@ class Group:
         return -(-self.data["train"].count // self.spec.training.batch_size)
 
     def _order(self, epoch: int) -> np.ndarray:
-        """int64[N]: the order of windows in epoch 1, 2, ..."""
-        count = self.data["train"].count
-        if not self.spec.training.shuffle:
-            return np.arange(count)
-        return stream(self.spec.seed, self.members[0], f"shuffle-{epoch}").permutation(count)
+        """int64[N]: the windows of epoch 1, 2, ..."""
+        return epoch_order(self.spec.training, self.spec.seed, self.members[0], epoch, self.data["train"].count)
 
     def _batches(self, epoch: int, batches: int) -> Iterator[np.ndarray]:
         """int64[B] windows of each of the epoch's first `batches` steps."""

@@ -19,6 +19,7 @@ from memorization.backends.torch.lstm import Dropout
 from memorization.backends.torch.optimizers import make_optimizer
 from memorization.data.corpora import TrainingCorpus, windows
 from memorization.errors import UserError
+from memorization.sampling import epoch_order
 from memorization.specs import RunSpec
 from memorization.streams import stream
 
@@ -129,12 +130,9 @@ class Group:
         return -(-self.data["train"].count // self.spec.training.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """int64[R, N]: the order of windows in epoch 1, 2, ..., drawn per replicate and epoch."""
-        count = self.data["train"].count
-        if not self.spec.training.shuffle:
-            return np.tile(np.arange(count), (len(self.members), 1))
-        seed = self.spec.seed
-        return np.stack([stream(seed, k, f"shuffle-{epoch}").permutation(count) for k in self.members])
+        """int64[R, N]: the windows of epoch 1, 2, ..., drawn per replicate and epoch."""
+        training, seed, count = self.spec.training, self.spec.seed, self.data["train"].count
+        return np.stack([epoch_order(training, seed, k, epoch, count) for k in self.members])
 
     def _dropout(self, epoch: int) -> Dropout | None:
         return self._masks("dropout", epoch, self.spec.training.dropout)

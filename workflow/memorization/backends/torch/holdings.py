@@ -78,7 +78,7 @@ class Holdings:
         judged, and `members` bool[S, n]: what each was trained on.
 
         A shadow model is the global model of a federation with as many users, rounds and epochs as the real one.
-        Deviation: its users hold as much as half of the shadow part allows, often less than the real users.
+        Its users share out half of the shadow part: by default each holds as much as a real one.
         """
         spec, shadow = self.spec, self.parts["shadow"]
         count = spec.oracle.shadow_models
