@@ -83,7 +83,7 @@ def swept(column, values, methods=("retrain", "forsaken"), **more):
 
 def test_sizes(tmp_path):
     told = drawn("r06_forget_size", swept("data.forget", (0.1, 1.0)), tmp_path)
-    assert "one example = 0.56, 0.56" in told
+    assert "one example = 0.56, 0.56 points" in told
     assert "MNIST, Forsaken" in told
 
 

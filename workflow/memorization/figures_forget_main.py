@@ -1,5 +1,6 @@
 """R2 and R3 of Learn to Forget (numbers of ours): the data sets with their oracles, and the main result as a table."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -46,7 +47,7 @@ def r02_datasets(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         line += [_mean(own["retained"]), _mean(own["before"]), *(_worth(one) for one in told)]
         weak |= {(row, len(line) - 2 + i) for i, one in enumerate(told) if (one["t"] - one["f"]).mean() < 0.1}
         cells.append(line)
-    widths = [0.13, *[0.072] * len(sizes), 0.065, 0.065, 0.11, 0.085, 0.085, 0.15, 0.15]
+    widths = [0.12, *[0.065] * len(sizes), 0.06, 0.05, 0.06, 0.075, 0.075, 0.18, 0.18]
     plotting.rendered_table(axes, cells, header, widths, frozenset(weak), size=6.6)
     count, mark = plotting.value(reference, "data sets")
     axes.set_title(
@@ -107,7 +108,8 @@ def _table(axes: Axes, found: dict[str, pd.DataFrame], sets: list[str]) -> None:
             counts = [own["positives"], own["forget_n"] - own["positives"], after, own["forget_n"] - after]
             mean, low, high = panels_forget.interval(own["fr"])
             line = [set_name(dataset) if oracle == TWO[0] else "", ORACLES[oracle], *(_mean(c) for c in counts)]
-            line += [f"{mean:.1f} [{low:.1f}, {high:.1f}]", _mean(again["fr"]), _mean(own["expected"])]
+            limits = f" [{low:.1f}, {high:.1f}]" if np.isfinite(low) else ""
+            line += [f"{mean:.1f}{limits}", _mean(again["fr"]), _mean(own["expected"])]
             line += [_mean(own[c]) for c in ("before", "after", "drop", "relative")]
             if (own["t"] - own["f"]).mean() < 0.1:
                 weak |= {(len(cells), 6)}

@@ -109,7 +109,7 @@ def r05_time(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _named(left, sets)
     left.set_title(f"(a) Time, {panels_forget.seeds(every)}, timed together")
     _factors(right, every, sets)
-    right.set_title("(b) Retraining takes … times as long")
+    right.set_title("(b) Speed-up over retraining")
     plotting.legend_below(figure, (left, right), 5)
     return figure
 

@@ -43,7 +43,7 @@ def r06_forget_size(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         panels_forget.claim_line(axes, reference, "forgetting rate")
         steps = found[oracle].groupby(x)["positives"].mean()
         told = ", ".join(f"{100 / count:.2g}" if count > 0 else "–" for count in steps)
-        axes.set_title(f"({letter}) {oracle} oracle; one example = {told}", fontsize=6.8)
+        axes.set_title(f"({letter}) {oracle} oracle\none example = {told} points", fontsize=6.8)
         axes.set_ylabel(RATE)
     for dataset, own in first.groupby("dataset"):
         panels_forget.levels(panels[2], own, x, "drop", colors[dataset], None)
@@ -51,7 +51,7 @@ def r06_forget_size(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     panels[2].set_ylabel(DROP)
     panels[2].set_title(f"(c) Cost, {panels_forget.seeds(first)}")
     for axes in panels:
-        axes.set(xscale="log", xlabel="to be forgotten (% of the user's data)")
+        axes.set(xscale="log", xlabel="forgotten (% of user 0's data)")
         shares = np.sort(first[x].unique())
         axes.set_xticks(shares, [f"{100 * share:g}" for share in shares])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -90,7 +90,7 @@ def r08_penalty(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         grid[row, 0].set(ylabel=RATE, title=f"{set_name(dataset)}, {panels_forget.seeds(own)}")
         grid[row, 1].set(ylabel=DROP)
         grid[row, 2].set(ylabel=DROP, xlabel=RATE)
-    plotting.legend_below(figure, grid.ravel(), 5)
+    plotting.legend_below(figure, grid.ravel(), 3)
     return figure
 
 
@@ -159,7 +159,7 @@ def r09_third_party(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         grid[row, 0].set_title(
             f"{set_name(dataset)}, {panels_forget.seeds(found[TWO[0]][found[TWO[0]]['dataset'] == dataset])}"
         )
-    plotting.legend_below(figure, grid.ravel(), 5)
+    plotting.legend_below(figure, grid.ravel(), 3)
     return figure
 
 

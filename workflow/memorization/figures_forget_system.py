@@ -13,11 +13,11 @@ LIGHT, WARM, GREY = "#E8F1F8", "#FBE9DF", "#EEEEEE"
 BOXES = {
     "data": (0.02, 0.62, 0.2, 0.3, LIGHT),
     "third": (0.02, 0.2, 0.2, 0.24, LIGHT),
-    "generator": (0.3, 0.2, 0.2, 0.3, WARM),
-    "local": (0.3, 0.62, 0.2, 0.3, LIGHT),
-    "slot": (0.57, 0.42, 0.12, 0.28, "#FFFFFF"),
-    "others": (0.57, 0.02, 0.12, 0.24, GREY),
-    "server": (0.78, 0.26, 0.2, 0.44, GREY),
+    "generator": (0.28, 0.2, 0.22, 0.3, WARM),
+    "local": (0.28, 0.62, 0.22, 0.3, LIGHT),
+    "slot": (0.59, 0.42, 0.13, 0.28, "#FFFFFF"),
+    "others": (0.59, 0.02, 0.13, 0.24, GREY),
+    "server": (0.78, 0.26, 0.21, 0.44, GREY),
 }
 """Name -> left, bottom, width, height (of the panel), colour."""
 TEXTS = {
@@ -34,8 +34,8 @@ ARROWS = (
     ("data", "local", COLORS["exact"], "$D_0$"),
     ("data", "generator", COLORS["canary"], "$D_e$"),
     ("third", "generator", COLORS["canary"], "$p^*$"),
-    ("local", "slot", COLORS["exact"], "update"),
-    ("generator", "slot", COLORS["canary"], "dummy update δ"),
+    ("local", "slot", COLORS["exact"], "   update"),
+    ("generator", "slot", COLORS["canary"], "dummy\nupdate δ"),
     ("slot", "server", "#444444", ""),
     ("others", "server", "#444444", ""),
 )
@@ -110,8 +110,11 @@ def _arrow(axes: Axes, begin: tuple, end: tuple, color: str, label: str) -> None
     start = (begin[0] + begin[2], begin[1] + begin[3] / 2)
     stop = (end[0], end[1] + end[3] / 2)
     axes.add_patch(FancyArrowPatch(start, stop, arrowstyle="-|>", mutation_scale=7, color=color, lw=1.0, zorder=3))
-    middle = ((start[0] + stop[0]) / 2, (start[1] + stop[1]) / 2 + 0.03)
-    axes.text(*middle, label, color=color, fontsize=5.6, ha="center", va="bottom", zorder=4)
+    # Beside the arrow, on the side that its slope leaves free.
+    up = stop[1] <= start[1]
+    middle = ((start[0] + stop[0]) / 2, (start[1] + stop[1]) / 2 + (0.03 if up else -0.03))
+    side = {"ha": "left" if stop[1] != start[1] else "center", "va": "bottom" if up else "top"}
+    axes.text(*middle, label, color=color, fontsize=5.6, zorder=4, **side)
 
 
 def _told_apart(axes: Axes, found: pd.DataFrame) -> None:
