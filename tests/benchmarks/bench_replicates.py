@@ -3,14 +3,20 @@
     PYTHONPATH=workflow OMP_NUM_THREADS=1 envs/torch/.venv/bin/python tests/benchmarks/bench_replicates.py --data DIR
 
 DIR holds MNIST as `python -m memorization fetch --dataset mnist --to DIR` leaves it. A run reads its data, trains one
-epoch at Figure 1's reduced size, evaluates and writes its files. Separate runs and rounds of the common one take turns,
-so that a busy machine slows both; `steps` is the training alone. Every replicate's weights are compared.
+epoch at Figure 1's reduced size, evaluates and writes its files. `processes` are runs as a user starts them, with the
+interpreter and its imports; of the separate ones a tenth is run and counted tenfold. Separate runs and rounds of the
+common one take turns, so that a busy machine slows both; `steps` is the training alone. Every replicate's weights are
+compared.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +24,15 @@ import torch
 
 from memorization import classifier_models, runs
 from memorization.backends import torch as backend
-from memorization.backends.torch.classifier_group import ClassifierGroup, DeviceData
+from memorization.backends.torch.classifier_group import ClassifierGroup, DeviceData, blocks
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.labelled import build_labelled
 from memorization.data.registry import lookup
 
 TURNS = 4
 """Parts into which the separate runs are cut; after each comes the common run once more. The median counts."""
+PART = 10
+"""One of so many separate runs is also run as a process."""
 
 
 def make_spec(replicates: int, seed: int = 0) -> ClassifierRunSpec:
@@ -34,7 +42,7 @@ def make_spec(replicates: int, seed: int = 0) -> ClassifierRunSpec:
             "task": "classification",
             "replicates": replicates,
             "seed": seed,
-            "data": {"dataset": "mnist", "train_examples": 4000, "validation_examples": 1000},
+            "data": {"dataset": "mnist", "train_examples": 5000, "validation_examples": 1000},
             "model": {"units": 128},
             "training": {"learning_rate": 0.1, "batch_size": 32, "epochs": 1.0},
             "measure": {"examples": 1000, "evaluations": 1},
@@ -55,10 +63,21 @@ def one_run(spec: ClassifierRunSpec, data: Path, directory: Path) -> None:
     backend.train(spec, build_labelled(spec, data, dataset), directory, device="cpu")
 
 
-def steps(spec: ClassifierRunSpec, members: list[int], shown: DeviceData) -> ClassifierGroup:
-    """One epoch of some replicates, without evaluation and files."""
-    group = ClassifierGroup(spec, members, shown, torch.device("cpu"))
-    list(group.train_epoch(1, group.batches))
+def one_process(spec: ClassifierRunSpec, data: Path, directory: Path) -> None:
+    """The same in a process of its own."""
+    directory.mkdir()
+    (directory / "asked.json").write_text(json.dumps(spec.model_dump(mode="json")))
+    command = [sys.executable, "-m", "memorization", "train", "--spec", str(directory / "asked.json")]
+    subprocess.run([*command, "--data", str(data), "--run", str(directory / "run")], check=True, capture_output=True)
+
+
+def steps(spec: ClassifierRunSpec, wanted: list[int], shown: DeviceData) -> ClassifierGroup:
+    """One epoch of some replicates, without evaluation and files; the last block of them."""
+    device = torch.device("cpu")
+    for block in blocks(spec, shown.data, device):
+        if members := [k for k in block if k in wanted]:
+            group = ClassifierGroup(spec, members, shown, device)
+            list(group.train_epoch(1, group.batches))
     return group
 
 
@@ -75,11 +94,14 @@ def main(data: Path, replicates: int) -> None:
     shown = DeviceData(build_labelled(spec, data, lookup("mnist", runs.ROOT / "config" / "datasets.yaml")),
                        torch.device("cpu"))  # fmt: skip
     steps(make_spec(1), [0], shown)  # what is done once per process
-    together, together_steps, alone, alone_steps, differences = [], [], 0.0, 0.0, []
+    together, together_steps, together_processes, differences = [], [], [], []
+    alone, alone_steps, alone_processes = 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(TURNS):
             together.append(seconds(lambda: one_run(spec, data, Path(folder) / "together")))
             together_steps.append(seconds(lambda: steps(spec, list(range(replicates)), shown)))
+            joint = Path(folder) / f"processes-{turn}"
+            together_processes.append(seconds(partial(one_process, spec, data, joint)))
             stacked = classifier_models.load(Path(folder) / "together", spec.model)
             for k in range(turn, replicates, TURNS):
                 alone += seconds(lambda k=k: one_run(make_spec(1, seed=k), data, Path(folder) / f"{k}"))
@@ -87,7 +109,14 @@ def main(data: Path, replicates: int) -> None:
                 group = steps(spec, [k], shown)
                 alone_steps += time.perf_counter() - began
                 differences.append(largest_difference(group, stacked, k))
-    rows = {"whole runs": (alone, np.median(together)), "steps alone": (alone_steps, np.median(together_steps))}
+                if k % PART == 0:
+                    own = Path(folder) / f"process-{k}"
+                    alone_processes += PART * seconds(partial(one_process, make_spec(1, seed=k), data, own))
+    rows = {
+        "processes": (alone_processes, np.median(together_processes)),
+        "whole runs": (alone, np.median(together)),
+        "steps alone": (alone_steps, np.median(together_steps)),
+    }
     print(f"{replicates} replicates   separate (s)   together (s)   ratio")
     for name, (apart, joint) in rows.items():
         print(f"{name:<14} {apart:>14.2f} {joint:>14.2f} {apart / joint:>7.1f}")

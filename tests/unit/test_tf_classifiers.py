@@ -115,7 +115,7 @@ def test_search_finds_just_what_lies_within_the_radius(weight):
     gaps = np.array([0.1, 0.5, 0.9, 1.1, 1.5], dtype=np.float32)
     images = tf.constant(np.stack([gaps, np.zeros(5, np.float32)], 1).reshape(5, 1, 1, 2))
     how = [tf.constant(v, tf.float32) for v in (0.5, 0.1, 0.0)]
-    found = critical_samples.search_function(model)(weights, images, *how, tf.constant(10), KEY)
+    found = critical_samples.search_function(model)(weights, images, *how, 10, KEY)
     np.testing.assert_array_equal(found, gaps < 1)
 
 

@@ -26,21 +26,29 @@ def search_function(model: ClassifierSpec):
     """
 
     @tf.function(reduce_retracing=True)
+    def predict(weights, images):
+        return tf.argmax(forward(model, weights, images), -1)
+
+    @tf.function(reduce_retracing=True)
+    def step_on(weights, images, point, found, predicted, radius, step, noise, key):
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            scores = forward(model, weights, point)
+            excess = tf.reduce_sum(_excess(scores, predicted))
+        found = tf.logical_or(found, tf.argmax(scores, -1) != predicted)
+        random = tf.random.stateless_normal(tf.shape(images), key)
+        moved = point + step * tf.sign(tape.gradient(excess, point)) + noise * random
+        return tf.maximum(tf.minimum(moved, images + radius), images - radius), found
+
     def search(weights, images, radius, step, noise, iterations, key):
-        predicted = tf.argmax(forward(model, weights, images), -1)
-        found, point = tf.zeros_like(predicted, tf.bool), images
-        for number in tf.range(iterations):
-            with tf.GradientTape() as tape:
-                tape.watch(point)
-                scores = forward(model, weights, point)
-                excess = tf.reduce_sum(_excess(scores, predicted))
-            found = tf.logical_or(found, tf.argmax(scores, -1) != predicted)
-            random = tf.random.stateless_normal(
-                tf.shape(images), tf.stack([key[0], key[1] + tf.cast(number, tf.int64)])
-            )
-            moved = point + step * tf.sign(tape.gradient(excess, point)) + noise * random
-            point = tf.maximum(tf.minimum(moved, images + radius), images - radius)
-        return tf.logical_or(found, tf.argmax(forward(model, weights, point), -1) != predicted)
+        # The loop is Python's: inside one of TensorFlow's, large sums of two iterations collide ("AlreadyExistsError",
+        # tensorflow issue 37740; seen at 4096 units).
+        predicted = predict(weights, images)
+        point, found = images, tf.zeros_like(predicted, tf.bool)
+        for number in range(iterations):
+            now = tf.stack([key[0], key[1] + number])
+            point, found = step_on(weights, images, point, found, predicted, radius, step, noise, now)
+        return tf.logical_or(found, predict(weights, point) != predicted)
 
     return search
 
@@ -74,7 +82,7 @@ def measures(
             for first in range(0, len(images), AT_ONCE):
                 own = tf.constant([key[0] + number, key[1] + first * spec.iterations], tf.int64)
                 chunk = tf.constant(images[first : first + AT_ONCE])
-                found.append(search(weights, chunk, *how, tf.constant(spec.iterations), own).numpy())
+                found.append(search(weights, chunk, *how, spec.iterations, own).numpy())
             critical = np.concatenate(found).astype(np.float64)
             rows[f"csr_{radius:g}", part] = critical.mean(keepdims=True)
             rows[f"csr_count_{radius:g}", part] = critical.sum(keepdims=True)

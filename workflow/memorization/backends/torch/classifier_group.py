@@ -27,8 +27,10 @@ from memorization.streams import stream
 
 EVALUATION_IMAGES = {"mlp": 500, "cnn": 100}
 """Images per call without gradients."""
-BLOCK_NUMBERS = {"cpu": 2**25, "cuda": 2**30}
-"""Trained numbers that one block of replicates may hold: 128 MiB and 4 GiB of them, as much again for gradients."""
+BLOCK_NUMBERS = {"cpu": 2**22, "cuda": 2**30}
+"""Trained numbers that one block of replicates may hold, as much again for gradients. CUDA: 4 GiB. CPU: 16 MiB, about
+35 of Figure 1's 100 replicates; all at once fall out of the caches and take half as long again.
+"""
 
 
 class DeviceData:
