@@ -62,7 +62,7 @@ def test_unknown_data_set_lists_the_known_ones():
         (
             ["ptb", "standin"],
             "images",
-            r"ptb\.standin: .* 'text', .* or 'mail', but it is 'images'",
+            r"ptb\.standin: .* 'text', .* or 'table', but it is 'images'",
         ),
         (["ptb", "standin"], "digits", r"ptb: standin of text must be text or null, not digits"),
         (["mnist", "roles", "dev"], "x", r"mnist\.roles\.dev: unknown key; allowed: train_images, train_labels"),

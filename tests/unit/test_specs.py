@@ -6,6 +6,7 @@ from memorization.configuration import load_config, validate
 from memorization.dotted import merge, shrink
 from memorization.errors import UserError
 from memorization.expansion import Plan, expand
+from memorization.federated_specs import FederatedRunSpec
 from memorization.figure_specs import FigureSpec
 from memorization.spec_base import canonical_json
 from memorization.specs import AttackSpec, RunSpec
@@ -64,6 +65,16 @@ def test_caps_only_shrink():
     assert (small.training.epochs, small.replicates, small.training.patience) == (3.0, 4, None)
     with pytest.raises(UserError, match=r"unknown key 'training\.epoch'"):
         shrink(spec, {"training.epoch": 10}, "here")
+
+
+def test_caps_reach_into_lists():
+    requests = [{"method": "retrain", "rounds": 3}, {"method": "ascent"}]
+    spec = FederatedRunSpec(task="federated", requests=requests, model={"units": (16, 64)})
+    small = shrink(spec, {"requests.rounds": 5, "model.units": 32}, "here")
+    assert [request.rounds for request in small.requests] == [3, 5]
+    assert small.model.units == (16, 32)
+    with pytest.raises(UserError, match=r"unknown key 'requests\.round'"):
+        shrink(spec, {"requests.round": 5}, "here")
 
 
 def test_merge_is_deep_and_leaves_its_arguments_alone():

@@ -76,7 +76,10 @@ def test_lint_is_clean(clone):
     ("config", "said"),
     [
         ("scale=large", r"scale: 'large' is not allowed.*'smoke', 'reduced', 'paper' or 'trial'"),
-        ("papers=[nobody]", r"unknown paper 'nobody'; known: beyond, closer_look, secret_sharer, tensorflow_privacy"),
+        (
+            "papers=[nobody]",
+            r"unknown paper 'nobody'; known: beyond, closer_look, learn_to_forget, secret_sharer, tensorflow_privacy",
+        ),
         ("figures=fig99", r"figures: unknown \['fig99'\]; known: .*fig08_overtraining"),
         ("backends=[jax]", r"unknown back end 'jax'; known: torch"),
         ("sclae=smoke", r"unknown key 'sclae'; allowed here: scale, papers"),

@@ -17,6 +17,8 @@ from memorization import contracts
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import DatasetSpec, registry
 from memorization.expansion import Cell, Plan, dataset_names, expand
+from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.monitor import MAILBOX_CHARACTERS, assumed_seconds
 from memorization.preflight import expected_examples
 from memorization.spec_base import Trainable
@@ -26,7 +28,8 @@ STATES_PER_SECOND = 85_000
 
 
 def seconds_per_batch(results: Path) -> dict[tuple[str, str], float]:
-    """(back end, run id) -> seconds per mini-batch of one replicate, evaluation after it included, of finished runs.
+    """(back end, run id) -> seconds per mini-batch of one replicate, evaluation after it included, of finished runs; of
+    a federation per round, everything that follows its training included.
 
     Raises UserError for a run whose curves break their contract.
     """
@@ -35,7 +38,10 @@ def seconds_per_batch(results: Path) -> dict[tuple[str, str], float]:
         record = json.loads(path.read_text())
         curves = contracts.read("curves", path.parent)
         steps = curves.groupby("replicate")["step"].max().sum()
-        found[record["backend"], record["run"]] = (curves["wall_s"].max() - curves["wall_s"].min()) / steps
+        took = curves["wall_s"].max() - curves["wall_s"].min()
+        if record["spec"].get("task") in ("federated", "federated_text"):
+            took = record["wall_s"]
+        found[record["backend"], record["run"]] = took / steps
     return found
 
 
@@ -79,7 +85,9 @@ def _rate(seconds: dict[tuple[str, str], float], datasets: dict[str, DatasetSpec
 
 
 def _batches(spec: Trainable, dataset: DatasetSpec) -> float:
-    """Mini-batches of one replicate's whole training, by the registry's sizes."""
+    """Mini-batches of one replicate's whole training, by the registry's sizes; of a federation its rounds."""
+    if isinstance(spec, (FederatedRunSpec, FederatedTextRunSpec)):
+        return spec.training.rounds
     examples = expected_examples(spec, dataset)
     if examples is None:
         examples = MAILBOX_CHARACTERS * spec.corpus.fraction / spec.training.sequence_length

@@ -45,15 +45,30 @@ def get_dotted(tree: dict[str, Any], dotted: str) -> Any:
 
 
 def shrink(spec: S, caps: dict[str, float | int], where: str) -> S:
-    """`spec` with every capped number no larger than its cap; unset (null) numbers stay unset."""
+    """`spec` with every capped number no larger than its cap, in all entries of lists; unset (null) ones stay unset."""
     tree = spec.model_dump()
     for dotted, cap in caps.items():
         try:
-            value = get_dotted(tree, dotted)
+            _cap(tree, dotted.split("."), cap)
         except KeyError:
             raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)") from None
-        except TypeError:  # inside a part that this specification leaves out (null)
-            continue
-        if value is not None and value > cap:
-            set_dotted(tree, dotted, type(value)(cap))
     return validate(type(spec), tree, where)
+
+
+def _cap(tree: Any, path: list[str], cap: float | int) -> None:
+    """Cap one key below `tree`; what is unset, or inside a part that the specification leaves out, stays as it is."""
+    if isinstance(tree, (list, tuple)):
+        for entry in tree:
+            _cap(entry, path, cap)
+    elif tree is None:
+        return
+    elif len(path) > 1:
+        _cap(tree[path[0]], path[1:], cap)
+    else:
+        tree[path[0]] = _capped(tree[path[0]], cap)
+
+
+def _capped(value: Any, cap: float | int) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_capped(entry, cap) for entry in value)
+    return type(value)(cap) if value is not None and value > cap else value

@@ -27,7 +27,14 @@ EXPERIMENT = frozenset({"base", "grid", "grids", "cells", "attack", "score", "sc
 PARTS: dict[str, type[Strict]] = {"attack": AttackSpec, "score": ScoreSpec}
 """First word of a dotted key (of a cell, a grid, a cap) that is not about the run but about what is asked of it."""
 
-DATA_PART = {"text": "corpus", "image": "data", "translation": "pairs", "classification": "data"}
+DATA_PART = {
+    "text": "corpus",
+    "image": "data",
+    "translation": "pairs",
+    "classification": "data",
+    "federated": "data",
+    "federated_text": "data",
+}
 """Task -> the part of its specification that names the data set."""
 
 PAPERS = ROOT / "workflow" / "papers"

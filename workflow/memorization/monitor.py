@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +21,8 @@ from memorization.classifier_models import multiplications
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.registry import DatasetSpec
 from memorization.expansion import Plan
+from memorization.federated_specs import FederatedRunSpec, passes
+from memorization.federated_text_specs import FederatedTextRunSpec, characters_met
 from memorization.preflight import expected_examples, tokens
 from memorization.progress import duration
 from memorization.specs import RunSpec, Trainable
@@ -42,6 +45,14 @@ SECONDS_PER_PAIR, SECONDS_PER_PAIR_WEIGHT = 8e-4, 2e-8
 
 SECONDS_PER_MULTIPLICATION = 1.5e-10
 """Of a classifier in training, for every image and multiplication of the forward pass: three passes."""
+
+INPUTS = {"images": 28 * 28, "batches": 3 * 32 * 32, "rows": 500}
+"""Kind of data -> features of an example in a federation, roughly."""
+SECONDS_PER_PASS, SECONDS_PER_PASS_WEIGHT = 2e-6, 6e-10
+"""Of a federation, for every example that a user's model meets in training, and for each of the model's weights."""
+
+SMALL_UNITS, SMALL_CHARACTERS_PER_SECOND = 128, 120_000
+"""Of a federated LSTM: units at which a layer's products take as long as all else, and speed without the products."""
 
 BASE_WEIGHTS = 623_000
 """Of the 2 x 200 LSTM."""
@@ -67,6 +78,15 @@ def work(plan: Plan, datasets: dict[str, DatasetSpec]) -> dict[tuple[str, str], 
 
 def assumed_seconds(spec: Trainable, datasets: dict[str, DatasetSpec]) -> float:
     """Of one replicate's training, roughly."""
+    if isinstance(spec, FederatedRunSpec):
+        inputs = spec.data.side**2 if spec.data.side else INPUTS[datasets[spec.dataset].kind]
+        widths = [inputs, *(spec.model.units if spec.model.architecture == "mlp" else ()), 10]
+        weights = sum(into * out for into, out in pairwise(widths))
+        return passes(spec) * (SECONDS_PER_PASS + weights * SECONDS_PER_PASS_WEIGHT)
+    if isinstance(spec, FederatedTextRunSpec):
+        dataset = datasets[spec.dataset]
+        met = characters_met(spec, dataset.files[dataset.roles.train].bytes)
+        return met * (1 + spec.model.layers * spec.model.units**2 / SMALL_UNITS**2) / SMALL_CHARACTERS_PER_SECOND
     epochs = min(spec.training.epochs, 12.0) if spec.training.patience else spec.training.epochs
     if isinstance(spec, TranslationRunSpec):
         pairs = (datasets[spec.dataset].examples or 0) * spec.pairs.fraction

@@ -8,8 +8,11 @@ from memorization import privacy
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.labelled import sizes
 from memorization.data.registry import DatasetSpec
+from memorization.data.shares import require_enough
 from memorization.errors import UserError
 from memorization.expansion import DATA_PART, Plan
+from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import RunSpec, Trainable
 
 FITTING = {
@@ -17,6 +20,8 @@ FITTING = {
     "image": ("images",),
     "translation": ("pairs",),
     "classification": ("images", "batches"),
+    "federated": ("images", "batches", "rows"),
+    "federated_text": ("text",),
 }
 """Task -> the kinds of data that it can be trained on."""
 
@@ -29,9 +34,12 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
             where = f"workflow/papers/{paper}/figures.yaml: {key}"
             if dataset.kind not in FITTING[spec.task]:
                 raise UserError(f"{where}: task {spec.task}: data set {spec.dataset!r} holds {dataset.kind}")
+            if isinstance(spec, FederatedRunSpec):
+                _check_shares(spec, dataset, where)
+                continue
             examples = expected_examples(spec, dataset)
-            if examples is None or isinstance(spec, ClassifierRunSpec):
-                continue  # a classifier's only batch may be smaller than batch_size
+            if examples is None or isinstance(spec, (ClassifierRunSpec, FederatedTextRunSpec)):
+                continue  # a classifier's or a user's only batch may be smaller than batch_size
             if examples < spec.training.batch_size:
                 raise UserError(
                     f"{where}: training.batch_size {spec.training.batch_size}: the data have {examples} examples; "
@@ -39,6 +47,15 @@ def check(plan: Plan, datasets: dict[str, DatasetSpec]) -> None:
                 )
             if spec.privacy is not None:
                 privacy.check(spec, examples, where)
+
+
+def _check_shares(spec: FederatedRunSpec, dataset: DatasetSpec, where: str) -> None:
+    """Raises UserError where a federation wants more examples than the data set has, by the registry."""
+    try:
+        if dataset.examples is not None:
+            require_enough(spec, dataset.examples)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def fraction(spec: Trainable) -> float:
@@ -54,12 +71,19 @@ def tokens(spec: RunSpec, dataset: DatasetSpec) -> int | None:
 
 
 def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
-    """Training records by the registry: windows of a text (without canaries), images, pairs; None where silent."""
+    """Training records by the registry: windows of a text (without canaries; of a federation one user's), images,
+    pairs; None where silent.
+    """
     if isinstance(spec, RunSpec):
         size = tokens(spec, dataset)
         return None if size is None else int(size * spec.corpus.fraction) // spec.training.sequence_length
+    if isinstance(spec, FederatedTextRunSpec):
+        whole = min(dataset.files[dataset.roles.train].bytes, spec.data.characters)
+        return whole // spec.data.users // spec.training.sequence_length
     if dataset.examples is None:
         return None
+    if isinstance(spec, FederatedRunSpec):
+        return spec.data.users * spec.data.examples_per_user
     if isinstance(spec, ClassifierRunSpec):
         return sizes(spec.data, dataset.examples)[0]
     return int(dataset.examples * fraction(spec))

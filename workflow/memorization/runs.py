@@ -32,9 +32,14 @@ from memorization.data.corpora import TrainingCorpus, build_corpora
 from memorization.data.registry import DatasetSpec, lookup
 from memorization.errors import UserError
 from memorization.expansion import task_of
+from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import ImageRunSpec, RunSpec, Trainable
 from memorization.translation_specs import TranslationRunSpec
 from memorization.vocabulary import Vocabulary
+
+DETAILED = (ClassifierRunSpec, FederatedRunSpec, FederatedTextRunSpec)
+"""Tasks that write details.csv themselves; every run has the file."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
     engine.train(spec, material, directory, device=device)
-    if not isinstance(spec, ClassifierRunSpec):  # the only task that has details; every run has the file
+    if not isinstance(spec, DETAILED):
         contracts.write("details", contracts.empty("details"), directory)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
     record = (
@@ -136,8 +141,8 @@ def dataset_of(spec: Trainable) -> DatasetSpec:
 
 
 def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
-    """What a back end trains on: list[TrainingCorpus] or list[PairCorpus], one per replicate, ImageData or
-    LabelledData.
+    """What a back end trains on: list[TrainingCorpus], list[PairCorpus], list[Shares] or list[TextShares], one
+    per replicate, ImageData or LabelledData.
     """
     if isinstance(spec, RunSpec):
         return build_corpora(spec, data, dataset, range(spec.replicates))
@@ -149,6 +154,16 @@ def training_material(spec: Trainable, data: Path, dataset: DatasetSpec) -> Any:
         from memorization.data.labelled import build_labelled
 
         return build_labelled(spec, data, dataset)
+    if isinstance(spec, FederatedRunSpec):
+        from memorization.data.rows import read_pool
+        from memorization.data.shares import build_shares
+
+        pool = read_pool(data, dataset, spec.data.side)
+        return [build_shares(spec, k, pool) for k in range(spec.replicates)]
+    if isinstance(spec, FederatedTextRunSpec):
+        from memorization.data.text_shares import build_text_shares
+
+        return build_text_shares(spec, data, dataset, range(spec.replicates))
     from memorization.data.images import build_images
 
     return build_images(spec, data, dataset)
@@ -175,6 +190,16 @@ def _about(spec: Trainable, material: Any) -> dict[str, Any]:
         from memorization.data import labelled
 
         return labelled.record(material)
+    if isinstance(spec, FederatedRunSpec):
+        return {"shares": [own.record() for own in material]}
+    if isinstance(spec, FederatedTextRunSpec):
+        return {
+            "vocabulary": list(material[0].vocabulary.symbols),
+            "shares": [own.record() for own in material],
+            "canaries": [
+                {"replicate": k, "index": 0, "fill": own.fill_text, "text": own.line} for k, own in enumerate(material)
+            ],
+        }
     from memorization import translation_runs
 
     return translation_runs.record(material)

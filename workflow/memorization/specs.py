@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from memorization import NUMERICS_VERSION
 from memorization.classifier_specs import ClassifierRunSpec
+from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.spec_base import LATER, Above, Count, Fraction, Positive, Strict, Trainable, digest
 from memorization.text_specs import CanarySpec, CorpusSpec
 from memorization.translation_specs import OptimisationSpec, TranslationRunSpec
@@ -203,6 +205,8 @@ TASKS: dict[str, type[Trainable]] = {
     "image": ImageRunSpec,
     "translation": TranslationRunSpec,
     "classification": ClassifierRunSpec,
+    "federated": FederatedRunSpec,
+    "federated_text": FederatedTextRunSpec,
 }
 """`task` of a specification -> its class; without the key it is a text."""
 

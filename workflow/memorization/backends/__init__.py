@@ -32,7 +32,7 @@ class AnyBut:
 
 LACKS: dict[str, dict[str, Container]] = {
     "tf": {
-        "task": ("translation",),
+        "task": ("translation", "federated", "federated_text"),
         "text/model.architecture": ("cnn", "wavenet", "transformer"),
         "training.weight_dropout": AnyBut(0.0),
         "classification/training.optimizer": ("rmsprop", "adam", "adagrad", "adadelta"),

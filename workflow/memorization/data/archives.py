@@ -40,12 +40,12 @@ def content_digest(path: Path) -> str:
     """SHA-256 over names (without the top folder) and contents of an archive's files; "none" where it is no archive.
 
     The same for every packing of the same files: a host that makes archives of a commit packs it anew when it likes,
-    under a top folder of its own. Files that begin with a dot are the host's business and do not count.
+    under a top folder of its own or none. Files that begin with a dot are the host's business and do not count.
     """
     listed = {}
     try:
         for name, content in members(path):
-            below = name.partition("/")[2]
+            below = name.partition("/")[2] or name
             if not below.startswith("."):
                 listed[below] = hashlib.sha256(content).hexdigest()
     except UserError:

@@ -61,7 +61,7 @@ def build_labelled(spec: ClassifierRunSpec, directory: Path, dataset: DatasetSpe
     pixels, labels = read_training(directory, dataset)
     kept, held = sizes(wanted, len(pixels))
     classes = int(labels.max()) + 1
-    images, validation = _shrunk(pixels[:kept], wanted.side), _shrunk(pixels[len(pixels) - held :], wanted.side)
+    images, validation = shrunk(pixels[:kept], wanted.side), shrunk(pixels[len(pixels) - held :], wanted.side)
     images, validation, scale = _in_units(images, validation)
     given = true = labels[:kept]
     validation_labels = labels[len(pixels) - held :]
@@ -136,7 +136,7 @@ def batches(spec: ClassifierRunSpec, replicate: int, epoch: int, examples: int) 
     return np.array_split(own, batch_count(spec, examples))
 
 
-def _shrunk(pixels: np.ndarray, side: int | None) -> np.ndarray:
+def shrunk(pixels: np.ndarray, side: int | None) -> np.ndarray:
     """float32 of uint8[N, channels, rows, columns]; with `side` the averages over that many equal parts of each edge.
 
     Raises UserError where images are smaller than that.

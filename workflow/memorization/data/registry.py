@@ -116,16 +116,37 @@ class MailRoles(Strict):
     mail_archive: FileName
 
 
-_ROLES = {"text": Roles, "images": ImageRoles, "batches": BatchesRoles, "pairs": PairRoles, "mail": MailRoles}
+class RowRoles(Strict):
+    """Files of examples that each make one row of numbers and a class; `layout` of the data set says how."""
+
+    rows: FileName
+    more_rows: FileName | None = None
+
+
+_ROLES = {
+    "text": Roles,
+    "images": ImageRoles,
+    "batches": BatchesRoles,
+    "pairs": PairRoles,
+    "mail": MailRoles,
+    "rows": RowRoles,
+}
 """Kind of data -> its roles."""
-_STANDINS = {"text": "text", "images": "digits", "batches": "colour_digits", "pairs": "pairs", "mail": "mail"}
+_STANDINS = {
+    "text": "text",
+    "images": "digits",
+    "batches": "colour_digits",
+    "pairs": "pairs",
+    "mail": "mail",
+    "rows": "table",
+}
 """Kind of data -> the only stand-in that fits."""
 
 
 def _kind(roles: Any) -> str:
-    """Of which kind `roles` are, text unless they name images, batches of them, sources of pairs, or mail."""
+    """Of which kind `roles` are, text unless they name images, batches of them, sources of pairs, mail, or rows."""
     names = " ".join(map(str, roles if isinstance(roles, dict) else type(roles).model_fields))
-    words = {"images": "images", "pairs": "source", "mail": "mail", "batches": "batches"}
+    words = {"images": "images", "pairs": "source", "mail": "mail", "batches": "batches", "rows": "rows"}
     return next((kind for kind, word in words.items() if word in names), "text")
 
 
@@ -136,7 +157,7 @@ class DatasetSpec(Strict):
     licence: str = Field(description="In plain words.")
     citation: str
     homepage: Url
-    standin: Literal["text", "digits", "colour_digits", "pairs", "mail"] | None = Field(
+    standin: Literal["text", "digits", "colour_digits", "pairs", "mail", "table"] | None = Field(
         description="Embedded replacement where the data cannot be had."
     )
     roles: Annotated[
@@ -144,7 +165,8 @@ class DatasetSpec(Strict):
         | Annotated[ImageRoles, Tag("images")]
         | Annotated[BatchesRoles, Tag("batches")]
         | Annotated[PairRoles, Tag("pairs")]
-        | Annotated[MailRoles, Tag("mail")],
+        | Annotated[MailRoles, Tag("mail")]
+        | Annotated[RowRoles, Tag("rows")],
         Discriminator(_kind),
     ]
     examples: Annotated[int, Field(ge=1)] | None = Field(
@@ -153,21 +175,26 @@ class DatasetSpec(Strict):
     words: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Of a text: words of the training file, line ends included, as a model of words reads it."
     )
+    layout: Literal["table", "census", "counts", "stories"] | None = Field(
+        None, description="Of rows: how the files hold them (data/row_files.py)."
+    )
     files: dict[FileName, FileSpec]
 
     @property
-    def kind(self) -> Literal["text", "images", "batches", "pairs", "mail"]:
+    def kind(self) -> Literal["text", "images", "batches", "pairs", "mail", "rows"]:
         """What the data are."""
         return next(kind for kind, roles in _ROLES.items() if isinstance(self.roles, roles))
 
     @model_validator(mode="after")
     def _roles_name_files(self) -> "DatasetSpec":
-        unknown = sorted(set(self.roles.model_dump().values()) - self.files.keys())
+        unknown = sorted(set(self.roles.model_dump(exclude_none=True).values()) - self.files.keys())
         if unknown:
             raise ValueError(f"roles name {unknown}, which files lacks; it has {sorted(self.files)}")
         fitting = _STANDINS[self.kind]
         if self.standin not in (None, fitting):
             raise ValueError(f"standin of {self.kind} must be {fitting} or null, not {self.standin}")
+        if (self.layout is not None) != (self.kind == "rows"):
+            raise ValueError("layout says how files of rows hold them: rows need it, nothing else has one")
         return self
 
 

@@ -12,14 +12,18 @@ from memorization.backends.base import LanguageModel
 from memorization.backends.observer import Observer
 from memorization.backends.torch.architectures import language_model
 from memorization.backends.torch.classifier_group import load_classifiers, train_classifiers
+from memorization.backends.torch.federated_cell import load_federated, train_federated
 from memorization.backends.torch.group import Group, blocks
 from memorization.backends.torch.images import load_images, train_images
 from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.torch.text_cell import load_federated_text, train_federated_text
 from memorization.backends.torch.translation import load_translators, train_translators
 from memorization.backends.training import Trainer
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.corpora import TrainingCorpus, training_data
 from memorization.errors import UserError
+from memorization.federated_specs import FederatedRunSpec
+from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import ImageRunSpec, RunSpec
 from memorization.translation_specs import TranslationRunSpec
 from memorization.vocabulary import Vocabulary
@@ -55,6 +59,10 @@ def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, devic
         return train_translators(spec, corpora, run_dir, choose_device(device))
     if isinstance(spec, ClassifierRunSpec):
         return train_classifiers(spec, corpora, run_dir, choose_device(device))
+    if isinstance(spec, FederatedRunSpec):
+        return train_federated(spec, corpora, run_dir, choose_device(device))
+    if isinstance(spec, FederatedTextRunSpec):
+        return train_federated_text(spec, corpora, run_dir, choose_device(device))
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
     place = choose_device(device)
@@ -91,6 +99,10 @@ def load(run_dir: Path, spec: RunSpec, vocabulary: Vocabulary, device: str = "au
         return load_translators(run_dir, spec, vocabulary, place)
     if isinstance(spec, ClassifierRunSpec):
         return load_classifiers(run_dir, spec, place)
+    if isinstance(spec, FederatedRunSpec):
+        return load_federated(run_dir, spec, place)
+    if isinstance(spec, FederatedTextRunSpec):
+        return load_federated_text(run_dir, spec, vocabulary, place)
     stacked = weight_files.load(run_dir, spec.model, len(vocabulary))
     return [
         language_model(spec.model, {n: torch.from_numpy(a[k]).to(place) for n, a in stacked.items()}, vocabulary)
