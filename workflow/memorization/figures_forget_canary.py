@@ -46,7 +46,7 @@ def canary_unlearning(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _limits(grid[0, 0], frame)
     _ends(grid[0, 1], frame)
     _relearning(grid[1, 1], frame, reference)
-    plotting.legend_below(figure, [grid[0, 0], grid[1, 1]], 4)
+    plotting.legend_below(figure, [grid[0, 0], grid[1, 1]], 3)
     return figure
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from memorization import panels_forget, plotting, tidy, tidy_forget
 from memorization.gates import forget_comparisons
@@ -38,8 +37,9 @@ def r04_equal_rate(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         for axes, value in ((above, "accuracy"), (below, "seconds")):
             if not panels_forget.missing(axes, own, "no request"):
                 _against_rate(axes, own, value)
-        above.set_title(f"{set_name(dataset)}, {panels_forget.seeds(own)}", fontsize=7.2)
+        above.set_title(f"{set_name(dataset)}, {panels_forget.seeds(own)}", fontsize=6.2)
         below.set(yscale="log", xlabel="forgetting rate (%)")
+        panels_forget.plain_log(below)
         low, high = above.get_xlim()
         above.set_xlim(max(low, -40), min(max(high, 100), 105))
     grid[0, 0].set_ylabel("test accuracy (%)")
@@ -106,6 +106,7 @@ def r05_time(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     for label, fill in (("everybody's work", COLORS["muted"]), ("the user's own", "white")):
         left.plot([], [], "D", color=COLORS["muted"], mfc=fill, ms=3.6, label=label)
     left.set(yscale="log", ylabel="seconds per federation", xlim=(-0.5, len(sets) - 0.5))
+    panels_forget.plain_log(left)
     _named(left, sets)
     left.set_title(f"(a) Time, {panels_forget.seeds(every)}, timed together")
     _factors(right, every, sets)
@@ -127,7 +128,7 @@ def _factors(axes: Axes, every: pd.DataFrame, sets: list[str]) -> None:
             panels_forget.dots(axes, place + 0.11 * (k - 2.5), own, METHODS[method][0])
     axes.axhline(1, color="#444444", lw=0.8, zorder=1)
     axes.set(yscale="log", xlim=(-0.5, len(sets) - 0.5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    panels_forget.plain_log(axes)
     _named(axes, sets)
 
 
@@ -216,7 +217,7 @@ def r12_posteriors(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         if not panels_forget.missing(below, found, "no LiRA"):
             _places(below, found[found["dataset"] == dataset])
             below.axhline(LOW_FPR, color="#444444", lw=0.7, zorder=1, label="chance")
-        above.set_title(f"{set_name(dataset)}, {panels_forget.seeds(own)}", fontsize=7.2)
+        above.set_title(f"{set_name(dataset)}, {panels_forget.seeds(own)}", fontsize=6.2)
         above.set_xlabel("largest posterior")
     grid[0, 0].set_ylabel("share of examples")
     grid[1, 0].set_ylabel("distance from\nnever seen")

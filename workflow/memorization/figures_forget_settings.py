@@ -43,7 +43,7 @@ def r06_forget_size(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         panels_forget.claim_line(axes, reference, "forgetting rate")
         steps = found[oracle].groupby(x)["positives"].mean()
         told = ", ".join(f"{100 / count:.2g}" if count > 0 else "–" for count in steps)
-        axes.set_title(f"({letter}) {oracle} oracle\none example = {told} points", fontsize=6.8)
+        axes.set_title(f"({letter}) {oracle} oracle\none example = {told} points", fontsize=6.2)
         axes.set_ylabel(RATE)
     for dataset, own in first.groupby("dataset"):
         panels_forget.levels(panels[2], own, x, "drop", colors[dataset], None)
@@ -111,15 +111,16 @@ def _penalties(panels: np.ndarray, own: pd.DataFrame, kind: str, color: str, nam
     style = {"ls": "none"} if kind == "none" else {"lw": 1.0}
     panels[2].plot(mean["fr"], mean["drop"], marker="o", ms=3, color=color, **style)
     if kind != "none":
-        for penalty, point in mean.iterrows():
-            panels[2].annotate(f"{penalty:g}", point, (2, 2), textcoords="offset points", fontsize=5, color=color)
+        for penalty, point in mean.iloc[[0, -1]].iterrows():  # between them the points may lie on each other
+            panels[2].annotate(f"λ = {penalty:g}", point, (3, 2), textcoords="offset points", fontsize=5, color=color)
 
 
 def _penalty_axis(axes: Axes, own: pd.DataFrame) -> None:
     values = np.sort(own.loc[own["request.importance"] != "none", "request.penalty"].unique())
     if (values > 0).any():
-        axes.set_xscale("symlog", linthresh=values[values > 0][0], linscale=0.5)
-        _ticks(axes, values)
+        shown = values[values > 0]
+        axes.set(xscale="log", xlim=(shown[0] / 1.6, shown[-1] * 1.6))
+        _ticks(axes, shown)
     axes.set_xlabel("penalty λ")
 
 
@@ -236,7 +237,8 @@ def r11_users(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     grid[1, 0].set(ylabel=DROP, title="(c) What it costs")
     panels_forget.claim_line(grid[1, 0], reference, "accuracy loss")
     _by_round(grid[1, 1], tidy_forget.rates(frame, TWO[0]).query("method == 'forsaken'"))
-    grid[1, 1].set_title(f"(d) By round; {_traffic(frame)}", fontsize=6.8)
+    grid[1, 1].set_title("(d) By round")
+    grid[1, 1].text(0.99, 0.32, _traffic(frame), transform=grid[1, 1].transAxes, ha="right", fontsize=5.6)
     plotting.legend_below(figure, grid.ravel(), 4)
     return figure
 
@@ -247,7 +249,8 @@ def _traffic(frame: pd.DataFrame) -> str:
     sent = tidy_forget.last(tidy_forget.measured(frame, "bytes_per_round"))
     sent = sent[(sent["dataset"] == first) & (sent["method"] == "forsaken")].groupby("data.users")["value"].mean()
     return (
-        f"MB per round, {set_name(first)}: {', '.join(f'{users:g}: {size / 1e6:.2g}' for users, size in sent.items())}"
+        f"MB per round, {set_name(first)}: "
+        f"{', '.join(f'{size / 1e6:.2g} with {users:g}' for users, size in sent.items())} users"
     )
 
 

@@ -24,7 +24,7 @@ TEXTS = {
     "data": "user 0's data\n$D_0$ ⊃ $D_e$ (to forget)\n{examples} examples,\n{forget} of them in $D_e$",
     "third": "third-party data $D_3$\n{third} examples that\nnobody trains on",
     "generator": "dummy-gradient\ngenerator ({generator})\nmin KL($p^*$ ‖ f) + λ Σ ω|δ|\n{rounds} rounds",
-    "local": "ordinary training\n{epochs} local epochs,\nbatches of {batch}",
+    "local": "ordinary training\nlocal epochs: {epochs},\nbatches of {batch}",
     "slot": "upload slot\nof user 0:\nsame shape,\nsame weight",
     "others": "users 1 to {last}\n{others}",
     "server": "server, unchanged\nθ ← θ − Σ ($n_u$/N) upload\n{messages} messages and\n{megabytes} MB per round",
@@ -34,7 +34,7 @@ ARROWS = (
     ("data", "local", COLORS["exact"], "$D_0$"),
     ("data", "generator", COLORS["canary"], "$D_e$"),
     ("third", "generator", COLORS["canary"], "$p^*$"),
-    ("local", "slot", COLORS["exact"], "   update"),
+    ("local", "slot", COLORS["exact"], "     update"),
     ("generator", "slot", COLORS["canary"], "dummy\nupdate δ"),
     ("slot", "server", "#444444", ""),
     ("others", "server", "#444444", ""),
@@ -53,7 +53,7 @@ def r01_system(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     left.set_title(f"(a) The service, with the numbers of {_first(frame)}")
     found = tidy_forget.last(tidy_forget.measured(frame, "auc_update"))
     found = found[found["method"].isin(("base", "forsaken"))]
-    right.set_title("(b) Telling user 0's updates")
+    right.set_title("(b) Updates told apart")
     if not panels_forget.missing(right, found, "no updates were compared"):
         _told_apart(right, found)
     plotting.legend_below(figure, (right,), 4)

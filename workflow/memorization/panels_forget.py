@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from memorization import plotting, statistics, tidy
 from memorization.panels import nothing
@@ -66,6 +67,13 @@ def unmeasured(figure: Figure, table: pd.DataFrame) -> bool:
 def sets_of(table: pd.DataFrame) -> list[str]:
     """The data sets of a table, in a fixed order."""
     return sorted(table["dataset"].dropna().unique())
+
+
+def plain_log(axes: Axes) -> None:
+    """Ticks of a logarithmic y axis at 1, 2 and 5, as plain numbers."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def claim_line(axes: Axes, reference: pd.DataFrame, series: str, *, vertical: bool = False, label: bool = True) -> None:
