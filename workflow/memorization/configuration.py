@@ -39,7 +39,8 @@ class Config(Strict):
 
     scale: Literal["smoke", "reduced", "paper", "trial"] = Field("reduced", description="A file of config/scales/.")
     papers: Names = Field(
-        ("secret_sharer", "tensorflow_privacy", "closer_look", "beyond"), description="Folders of workflow/papers/."
+        ("secret_sharer", "tensorflow_privacy", "closer_look", "learn_to_forget", "beyond"),
+        description="Folders of workflow/papers/.",
     )
     figures: Names = Field((), description="Only these figure keys; empty: all.")
     backends: Names = Field(("torch", "tf"), description="Back ends that train.")
