@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memorization.gates.outcome import direction, sided
+from memorization.gates.outcome import above, below, direction, sided
+from memorization.statistics import Interval
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,21 @@ def test_sided(found, contradicted, toward, n, verdict):
     decided, why = sided(found, contradicted, toward, n, planned=5)
     assert decided is verdict
     assert bool(why) is (verdict is None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (Interval(4, 2, 6), True),
+        (Interval(4, -1, 9), None),
+        (Interval(-1, -5, 3), False),
+        (Interval(-4, -6, -2), False),
+    ],
+)
+def test_above_and_below(interval, verdict):
+    assert above(interval, 0, 5, planned=5)[0] is verdict
+    mirrored = Interval(3 - interval.estimate, 3 - interval.high, 3 - interval.low)
+    assert below(mirrored, 3, 5, planned=5)[0] is verdict
 
 
 SKEWED = [-7, -6, 1, 3, 9, 9.1, 13, 23, 53, 59]

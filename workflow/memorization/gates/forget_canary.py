@@ -8,7 +8,7 @@ from scipy import stats
 
 from memorization import statistics, tidy_forget
 from memorization.gates.forget_rates import FEWEST
-from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided
+from memorization.gates.outcome import Outcome, above, below, equivalent, shown, undecided
 
 LEVEL = 0.05
 
@@ -47,10 +47,10 @@ def canary_exposure_lowered(
     if len(change) < FEWEST:
         return undecided(f"{method} beside {rival} in {len(change)} seeds, {FEWEST} needed", len(change))
     interval = statistics.t_interval(change)
-    verdict = decide(interval.high < 0, interval.low > 0, len(change), seeds)
+    verdict, why = below(interval, 0, len(change), seeds)
     ends = f"{at_end(table, rival).mean():.3g} to {at_end(table, method).mean():.3g}"
     summary = f"{shown(interval, 'bits')}, {rival} to {method} {ends} bits; {len(change)} of {seeds} planned seeds"
-    return Outcome(verdict, *interval, n=len(change), summary=summary)
+    return Outcome(verdict, *interval, n=len(change), summary=summary + why)
 
 
 def canary_as_retrained(
@@ -120,9 +120,9 @@ def relearned_sooner(table: pd.DataFrame, reference: pd.DataFrame, *, method: st
     if (theirs >= last).all() and (ours >= last).all():
         return undecided(f"{told}: neither reaches the level within {last:g} rounds", len(gap))
     interval = statistics.t_interval(gap)
-    verdict = decide(interval.low > 0, interval.high < 0, len(gap), seeds)
+    verdict, why = above(interval, 0, len(gap), seeds)
     summary = f"{told}; sooner by {shown(interval, 'rounds')}; {len(gap)} of {seeds} planned seeds"
-    return Outcome(verdict, *interval, n=len(gap), summary=summary)
+    return Outcome(verdict, *interval, n=len(gap), summary=summary + why)
 
 
 def forgetting_spares_loss(
@@ -135,7 +135,7 @@ def forgetting_spares_loss(
     if len(gap) < FEWEST:
         return undecided(f"test loss of {method} and {rival} in {len(gap)} seeds, {FEWEST} needed", len(gap))
     interval = statistics.t_interval(gap, 0.90)
-    verdict = decide(interval.high < margin, interval.low > margin, len(gap), seeds)
+    verdict, why = below(interval, margin, len(gap), seeds)
     ends = f"{at_end(table, method, 'loss_nats').mean():.4g} and {at_end(table, rival, 'loss_nats').mean():.4g} nats"
     summary = f"{method} minus {rival}: {shown(interval, 'nats')} (90 %); {ends}; {len(gap)} of {seeds} planned seeds"
-    return Outcome(verdict, *interval, n=len(gap), summary=summary)
+    return Outcome(verdict, *interval, n=len(gap), summary=summary + why)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from memorization import statistics, tidy, tidy_forget
 from memorization.gates.forget_rates import FEWEST, TWO, equal_within, fewest, listed, mean_of, strata, together
-from memorization.gates.outcome import Outcome, decide, shown, undecided
+from memorization.gates.outcome import Outcome, above, decide, shown, undecided
 
 FEWEST_SETS = 5
 """Data sets from which Wilcoxon's one-sided test can reach level .05."""
@@ -171,8 +171,8 @@ def _rises(groups: dict[str, np.ndarray], seeds: int, what: str, unit: str = "")
     if n < FEWEST:
         return undecided(f"{what}: {n} seeds, {FEWEST} needed", n)
     interval = mean_of(groups)
-    verdict = decide(interval.low > 0, interval.high < 0, n, seeds)
-    return Outcome(verdict, *interval, n=n, summary=f"{what}: {shown(interval, unit)} ({listed(groups)})")
+    verdict, why = above(interval, 0, n, seeds)
+    return Outcome(verdict, *interval, n=n, summary=f"{what}: {shown(interval, unit)} ({listed(groups)}){why}")
 
 
 def outputs_approach_target(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -> Outcome:

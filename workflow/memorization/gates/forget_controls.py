@@ -16,7 +16,7 @@ from memorization.gates.forget_rates import (
     strata,
     together,
 )
-from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided, within
+from memorization.gates.outcome import Outcome, above, equivalent, shown, undecided, within
 
 PSEUDO = 2
 """Hits and misses that are added to counts (Agresti and Coull), so that none of many does not mean certainty."""
@@ -103,8 +103,9 @@ def beats_placebo(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -
         if n < FEWEST:
             return undecided(f"{oracle}: Forsaken beside the placebo in {n} seeds, {FEWEST} needed", n)
         interval = mean_of(groups)
-        verdicts.append(decide(interval.low > 0, interval.high < 0, n, seeds))
-        words.append(f"{oracle} {shown(interval, 'points')} ({listed(groups)})")
+        verdict, why = above(interval, 0, n, seeds)
+        verdicts.append(verdict)
+        words.append(f"{oracle} {shown(interval, 'points')} ({listed(groups)}){why}")
         if worst is None or interval.low < worst[0].low:
             worst = interval, n
     summary = f"FR of Forsaken minus that of the placebo at equal drop: {'; '.join(words)}"
@@ -144,8 +145,9 @@ def forgets_more_than_retraining(table: pd.DataFrame, reference: pd.DataFrame, *
         if n < FEWEST:
             return undecided(f"{oracle}: Forsaken beside retraining in {n} seeds, {FEWEST} needed", n)
         interval = mean_of(groups)
-        verdicts.append(decide(interval.low > 0, interval.high < 0, n, seeds))
-        words.append(f"{oracle} {shown(interval, 'points')} ({listed(groups)})")
+        verdict, why = above(interval, 0, n, seeds)
+        verdicts.append(verdict)
+        words.append(f"{oracle} {shown(interval, 'points')} ({listed(groups)}){why}")
         if worst is None or interval.low < worst[0].low:
             worst = interval, n
     summary = f"FR of Forsaken minus that of retraining: {'; '.join(words)}"

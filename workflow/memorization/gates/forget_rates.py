@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from memorization import tidy_forget
-from memorization.gates.outcome import Outcome, decide, equivalent, shown, undecided, within
+from memorization.gates.outcome import Outcome, below, equivalent, shown, undecided, within
 from memorization.statistics import Interval
 
 FEWEST = 3
@@ -155,10 +155,10 @@ def accuracy_drop(
     parts = [{name: values} for name, values in groups.items()] if each else [groups]
     intervals = [mean_of(part, 0.90) for part in parts]
     worst = max(intervals, key=lambda interval: interval.high)
-    verdicts = [decide(i.high < limit, i.low > limit, n, seeds) for i in intervals]
+    verdicts, whys = zip(*(below(i, limit, n, seeds) for i in intervals), strict=True)
     mean = np.mean([values.mean() for values in relative.values()])
     summary = (
         f"test accuracy after {method} lower by {'at most ' if each else ''}{shown(worst, 'points')} (90 %; "
-        f"{listed(groups)}); relative {mean:.3g} %"
+        f"{listed(groups)}); relative {mean:.3g} %{max(whys)}"
     )
     return Outcome(together(verdicts), *worst, n=n, summary=summary)

@@ -56,6 +56,16 @@ def sided(found: bool, contradicted: bool, toward: bool, n: int, planned: int) -
     return (False, "") if n >= planned else (None, f"; {n} seeds are too few to say that it is absent")
 
 
+def above(interval: Interval, least: float, n: int, planned: int) -> tuple[bool | None, str]:
+    """`sided` for the claim that a value exceeds `least`, by its interval."""
+    return sided(interval.low > least, interval.high < least, interval.estimate > least, n, planned)
+
+
+def below(interval: Interval, limit: float, n: int, planned: int) -> tuple[bool | None, str]:
+    """`sided` for the claim that a value stays under `limit`, by its interval."""
+    return sided(interval.high < limit, interval.low > limit, interval.estimate < limit, n, planned)
+
+
 def direction(differences: pd.Series) -> int:
     """1 or -1 where paired differences, one per seed, lie above or below 0 (Wilcoxon's signed-rank test at .05 on that
     side, as the claims are tested themselves), else 0.
