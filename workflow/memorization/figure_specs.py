@@ -43,6 +43,7 @@ class DetailsFilter(Strict):
         ("*",), strict=False, description="Patterns of <measure>/<part>, with * for any text: only those that match."
     )
     ends: bool = Field(False, description="Only the first and the last step of every replicate's item.")
+    every: tuple[str, ...] = Field((), strict=False, description="With `ends`: of these patterns all steps.")
 
 
 class FigureSpec(Strict):

@@ -102,11 +102,16 @@ def kept(rows: pd.DataFrame, wanted: DetailsFilter) -> pd.DataFrame:
     if wanted == ALL_DETAILS:
         return rows
     names = rows["measure"] + "/" + rows["part"].fillna("")
-    chosen = names.map({n: any(fnmatchcase(n, p) for p in wanted.measures) for n in names.unique()}).astype(bool)
+    chosen = _matching(names, wanted.measures)
     if wanted.ends:
         steps = rows.groupby(["replicate", "item"])["step"]
-        chosen &= (rows["step"] == steps.transform("min")) | (rows["step"] == steps.transform("max"))
+        end = (rows["step"] == steps.transform("min")) | (rows["step"] == steps.transform("max"))
+        chosen &= end | _matching(names, wanted.every)
     return rows[chosen]
+
+
+def _matching(names: pd.Series, patterns: Sequence[str]) -> pd.Series:
+    return names.map({n: any(fnmatchcase(n, p) for p in patterns) for n in names.unique()}).astype(bool)
 
 
 def _digits(cells: Sequence[dict[str, Any]], results: str) -> list[pd.DataFrame]:
