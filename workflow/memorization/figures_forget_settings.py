@@ -238,7 +238,7 @@ def r11_users(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     panels_forget.claim_line(grid[1, 0], reference, "accuracy loss")
     _by_round(grid[1, 1], tidy_forget.rates(frame, TWO[0]).query("method == 'forsaken'"))
     grid[1, 1].set_title("(d) By round")
-    grid[1, 1].text(0.99, 0.32, _traffic(frame), transform=grid[1, 1].transAxes, ha="right", fontsize=5.6)
+    grid[1, 1].text(0.99, 0.45, _traffic(frame), transform=grid[1, 1].transAxes, ha="right", fontsize=5.6)
     plotting.legend_below(figure, grid.ravel(), 4)
     return figure
 
