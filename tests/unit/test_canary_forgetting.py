@@ -61,7 +61,7 @@ def verdict(test, found, **parameters):
     [
         ({}, "base", True),
         ({}, "without_user", True),
-        ({"ends": {"forsaken": 19.0}}, "base", False),
+        ({"ends": {"forsaken": 20.0}}, "base", False),
         ({"ends": {"forsaken": 19.0}}, "without_user", False),
         ({"ends": {"forsaken": np.array([1.0, 19.5, 18.0])}, "seeds": 3}, "base", None),
         ({"base": UNSEEN}, "base", None),

@@ -68,8 +68,8 @@ OPTIMIZERS = [("sgd", 0.5, 1e-5), ("adam", 0.003, 3e-4)]
 """Name, rate, tolerance: Adam's first steps have the size of the rate however small a gradient is."""
 
 
-def with_optimizer(folder, name, rate):
-    spec = synthetic.spec(training={"optimizer": name, "learning_rate": rate})
+def with_optimizer(folder, name, rate, **training):
+    spec = synthetic.spec(training={"optimizer": name, "learning_rate": rate, **training})
     return TextHoldings(spec, synthetic.shares(spec, folder), CPU)
 
 
@@ -100,8 +100,8 @@ def test_a_federation_of_one_user_is_plain_training(folder, name, rate, toleranc
 
 @pytest.mark.parametrize(("name", "rate", "tolerance"), OPTIMIZERS)
 def test_users_side_by_side_are_users_one_by_one(folder, name, rate, tolerance):
-    """Though they have different numbers of windows."""
-    held = with_optimizer(folder, name, rate)
+    """Though they have different numbers of batches."""
+    held = with_optimizer(folder, name, rate, batch_size=2)
     everyone = held.federations(held.users, "train")
     together = everyone.uploads(held.initial(), 1)
     assert len({-(-len(user.rows) // held.spec.training.batch_size) for user in held.users}) > 1
