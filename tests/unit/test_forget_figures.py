@@ -62,6 +62,15 @@ def test_the_system_shows_the_configuration(main, tmp_path):
     assert "4 MB" in told
 
 
+def test_data_sets_show_the_federations_accuracy(main, tmp_path):
+    """Not the mean with SISA's, which starts from models of its own."""
+    own = main[(main["measure"] == "accuracy") & (main["part"] == "test") & (main["step"] == 0) & (main["item"] == -1)]
+    sisa = own.assign(item=synthetic.METHODS.index("sisa"), value=0.0)
+    assert len(own)
+    alone = drawn("r02_datasets", main, tmp_path)
+    assert drawn("r02_datasets", pd.concat([main, sisa], ignore_index=True), tmp_path) == alone
+
+
 def test_main_result_shows_counts_and_marks_what_is_uninformative(main, tmp_path):
     told = drawn("r03_main_result", main, tmp_path)
     assert "180.0" in told  # BT = t n
@@ -137,6 +146,20 @@ def test_filter_keeps_what_a_figure_shows():
     forsaken = accuracy[(accuracy["measure"] == "accuracy") & (accuracy["item"] == 1) & (accuracy["replicate"] == 0)]
     assert sorted(forsaken["step"]) == [1, synthetic.ROUNDS]
     assert len(tables.kept(rows, DetailsFilter())) == len(rows)
+
+
+def test_filter_by_step_item_and_replicate():
+    rows = synthetic.cell(synthetic.requests(("retrain", "forsaken")), seeds=2)
+    every = tables.kept(rows, DetailsFilter(ends=True, every=("accuracy/test",)))
+    forsaken = every[(every["item"] == 1) & (every["replicate"] == 0)]
+    assert set(forsaken.loc[forsaken["measure"] + forsaken["part"] == "accuracytest", "step"]) == set(
+        range(1, synthetic.ROUNDS + 1)
+    )
+    assert set(forsaken.loc[forsaken["measure"] + forsaken["part"] != "accuracytest", "step"]) == {1, synthetic.ROUNDS}
+    assert set(tables.kept(rows, DetailsFilter(items=(-1, 1)))["item"]) == {-1, 1}
+    first = tables.kept(rows, DetailsFilter(first=("accuracy/*",)))
+    assert set(first.loc[first["measure"] == "accuracy", "replicate"]) == {0}
+    assert {0, 1} <= set(first.loc[first["measure"] != "accuracy", "replicate"])
 
 
 def test_curves_keep_their_colours():

@@ -44,6 +44,8 @@ class DetailsFilter(Strict):
     )
     ends: bool = Field(False, description="Only the first and the last step of every replicate's item.")
     every: tuple[str, ...] = Field((), strict=False, description="With `ends`: of these patterns all steps.")
+    items: tuple[int, ...] = Field((), strict=False, description="Only these items; [] means all.")
+    first: tuple[str, ...] = Field((), strict=False, description="Of these patterns only the first replicate.")
 
 
 class FigureSpec(Strict):

@@ -35,8 +35,9 @@ def r02_datasets(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     if panels_forget.missing(axes, first, "no federation was judged"):
         return figure
     sizes = {key: name for key, name in SIZES.items() if key in first}
-    retained = 100 * tidy_forget.of_base(tidy_forget.measured(tidy_forget.rows(table), "accuracy", "retain"))
-    first = first.merge(retained.rename("retained").reset_index(), on=tidy.MODEL, how="left")
+    for part in ("retain", "test"):  # of the federations: SISA's requests start from models of their own
+        accuracy = 100 * tidy_forget.of_base(tidy_forget.measured(tidy_forget.rows(table), "accuracy", part))
+        first = first.merge(accuracy.rename(f"accuracy_{part}").reset_index(), on=tidy.MODEL, how="left")
     header = ["data set", *sizes.values(), "to\nforget", "test", "model", "accuracy\ntrained", "accuracy\ntest"]
     header += [f"t − f\n{ORACLES[oracle]}" for oracle in TWO]
     cells, weak = [], set()
@@ -44,7 +45,7 @@ def r02_datasets(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
         told = [results[oracle][results[oracle]["dataset"] == dataset] for oracle in TWO]
         line = [set_name(dataset), *(_mean(own[key], "{:,.0f}") for key in sizes)]
         line += [_mean(own["forget_n"], "{:,.0f}"), _mean(own["test_n"], "{:,.0f}"), _model(own)]
-        line += [_mean(own["retained"]), _mean(own["before"]), *(_worth(one) for one in told)]
+        line += [_mean(own["accuracy_retain"]), _mean(own["accuracy_test"]), *(_worth(one) for one in told)]
         weak |= {(row, len(line) - 2 + i) for i, one in enumerate(told) if (one["t"] - one["f"]).mean() < 0.1}
         cells.append(line)
     widths = [0.12, *[0.065] * len(sizes), 0.06, 0.05, 0.06, 0.075, 0.075, 0.18, 0.18]

@@ -107,6 +107,10 @@ def kept(rows: pd.DataFrame, wanted: DetailsFilter) -> pd.DataFrame:
         steps = rows.groupby(["replicate", "item"])["step"]
         end = (rows["step"] == steps.transform("min")) | (rows["step"] == steps.transform("max"))
         chosen &= end | _matching(names, wanted.every)
+    if wanted.items:
+        chosen &= rows["item"].isin(wanted.items)
+    if wanted.first:
+        chosen &= (rows["replicate"] == 0) | ~_matching(names, wanted.first)
     return rows[chosen]
 
 

@@ -90,7 +90,7 @@ def beats_placebo(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -
     """
     frame = tidy_forget.rows(table)
     drops = _drops(frame)
-    verdicts, words, worst = [], [], None
+    found = {}
     for oracle in TWO:
         rates = tidy_forget.rates(frame, oracle).set_index([*tidy_forget.UNIT, "step"])["value"].rename("fr")
         both = drops.merge(rates.reset_index(), on=[*tidy_forget.UNIT, "step"])
@@ -98,18 +98,26 @@ def beats_placebo(table: pd.DataFrame, reference: pd.DataFrame, *, seeds: int) -
         gained = pd.DataFrame(
             [(*key, _gain(own)) for key, own in both.groupby(keys)], columns=[*keys, "gain"]
         ).dropna()  # fmt: skip
-        groups = strata(gained, "gain", ["dataset"])
+        found[oracle] = strata(gained, "gain", ["dataset"])
+    return _by_both(found, seeds, "the placebo", "FR of Forsaken minus that of the placebo at equal drop")
+
+
+def _by_both(found: dict[str, dict[str, np.ndarray]], seeds: int, rival: str, what: str) -> Outcome:
+    """Is Forsaken's lead over `rival`, in points, above 0 by every oracle (`found`: oracle -> strata)? The less certain
+    interval is reported.
+    """
+    verdicts, words, worst = [], [], None
+    for oracle, groups in found.items():
         n = fewest(groups)
         if n < FEWEST:
-            return undecided(f"{oracle}: Forsaken beside the placebo in {n} seeds, {FEWEST} needed", n)
+            return undecided(f"{oracle}: Forsaken beside {rival} in {n} seeds, {FEWEST} needed", n)
         interval = mean_of(groups)
         verdict, why = above(interval, 0, n, seeds)
         verdicts.append(verdict)
         words.append(f"{oracle} {shown(interval, 'points')} ({listed(groups)}){why}")
         if worst is None or interval.low < worst[0].low:
             worst = interval, n
-    summary = f"FR of Forsaken minus that of the placebo at equal drop: {'; '.join(words)}"
-    return Outcome(together(verdicts), *worst[0], n=worst[1], summary=summary)
+    return Outcome(together(verdicts), *worst[0], n=worst[1], summary=f"{what}: {'; '.join(words)}")
 
 
 def _drops(frame: pd.DataFrame) -> pd.DataFrame:
@@ -135,23 +143,13 @@ def forgets_more_than_retraining(table: pd.DataFrame, reference: pd.DataFrame, *
     """C4: Forsaken's forgetting rate is above that of retraining, the model that never saw the data: over-forgetting
     (paired, mean over data sets, 95 % interval above 0), by both oracles. No part of H1.
     """
-    verdicts, words, worst = [], [], None
+    found = {}
     for oracle in TWO:
         results = tidy_forget.results(table, oracle)
         pair = {m: results[results["method"] == m].set_index(["dataset", *tidy.MODEL])["fr"] for m in _PAIR}
         gap = (pair["forsaken"] - pair["retrain"]).dropna().rename("gap").reset_index()
-        groups = strata(gap.assign(seed=gap["replicate"]), "gap", ["dataset"]) if len(gap) else {}
-        n = fewest(groups)
-        if n < FEWEST:
-            return undecided(f"{oracle}: Forsaken beside retraining in {n} seeds, {FEWEST} needed", n)
-        interval = mean_of(groups)
-        verdict, why = above(interval, 0, n, seeds)
-        verdicts.append(verdict)
-        words.append(f"{oracle} {shown(interval, 'points')} ({listed(groups)}){why}")
-        if worst is None or interval.low < worst[0].low:
-            worst = interval, n
-    summary = f"FR of Forsaken minus that of retraining: {'; '.join(words)}"
-    return Outcome(together(verdicts), *worst[0], n=worst[1], summary=summary)
+        found[oracle] = strata(gap.assign(seed=gap["replicate"]), "gap", ["dataset"]) if len(gap) else {}
+    return _by_both(found, seeds, "retraining", "FR of Forsaken minus that of retraining")
 
 
 _PAIR = ("forsaken", "retrain")

@@ -6,7 +6,7 @@ step together (`flat_models.FlatModels.descend`). Every order of examples comes 
 purpose, user and round: no user's draws depend on who else takes part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -147,16 +147,20 @@ class Federations:
 
     def _trained(self, local: Tensor, users: Sequence[User], round_: int, epochs: int | None) -> Tensor:
         """Local models [M, P] after the users' steps, changed in place."""
-        epochs = self.training.local_epochs if epochs is None else epochs
-        size = self.training.batch_size
-        batches = [local_batches(self.seed, user, self.purpose, round_, epochs, size) for user in users]
-        rows, weights = (torch.from_numpy(array).to(local.device) for array in schedule(batches))
         layers = self.models.views(local)
-        for picked, shares in zip(rows, weights, strict=True):
+        for picked, shares in self._steps(users, round_, epochs):
             inputs = self.pool.inputs.index_select(0, picked.flatten()).unflatten(0, picked.shape)
             by_logits = training_gradient(self.models.spec, self.pool.labels[picked], shares)
             descend(layers, inputs, by_logits, self.training.learning_rate)
         return local
+
+    def _steps(self, users: Sequence[User], round_: int, epochs: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Local steps of a round: rows of the pool int64[M, B] and weights float32[M, B] of every user's batch."""
+        epochs = self.training.local_epochs if epochs is None else epochs
+        size = self.training.batch_size
+        batches = [local_batches(self.seed, user, self.purpose, round_, epochs, size) for user in users]
+        rows, weights = (torch.from_numpy(array).to(self.pool.inputs.device) for array in schedule(batches))
+        return zip(rows, weights, strict=True)
 
     def round(self, models: Tensor, round_: int, server: Server) -> Tensor:
         """The global models after one ordinary round."""

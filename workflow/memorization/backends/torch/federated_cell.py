@@ -21,7 +21,7 @@ from memorization.backends.torch.federated import Server
 from memorization.backends.torch.flat_models import FlatModels
 from memorization.backends.torch.forgetting_record import Record
 from memorization.backends.torch.holdings import Holdings
-from memorization.backends.torch.phases import work_off
+from memorization.backends.torch.phases import dummy_norms, remembered, work_off
 from memorization.backends.torch.unlearning import (
     Case,
     History,
@@ -125,8 +125,7 @@ class Cell:
         case, request = self._case(), self.spec.requests[item]
         self._record.request(item, case, METHODS[request.method](case, request), self._before)
         self.state["retrained"] = self._record.retrained
-        numbers = {own: number for number, own in enumerate(self.spec.requests)}
-        self.state["dummies"] = {numbers[own]: [a.cpu().numpy() for a in norms] for own, norms in case.dummies.items()}
+        self.state["dummies"] = dummy_norms(case)
 
     @cached_property
     def _record(self) -> Record:
@@ -150,12 +149,7 @@ class Cell:
             kept=parts["kept"],
             third_party=parts["third_party"],
             initial=held.initial(),
-            base=self._tensor(self.state["base"]),
-            history=History.restored(self.state["history"], held.device),
-            dummies={
-                self.spec.requests[number]: [self._tensor(array) for array in norms]
-                for number, norms in self.state["dummies"].items()
-            },
+            **remembered(self.state, self.spec.requests, held.device),
         )
 
     def _tensor(self, array: np.ndarray) -> Tensor:

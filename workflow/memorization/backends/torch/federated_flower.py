@@ -9,8 +9,8 @@ global model less its dummy gradient: Flower's server cannot tell, and is not ch
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from memorization import federated_models, runs
@@ -95,14 +96,18 @@ class InProcess(Grid):
             for node in nodes
         }
         self._app = app
+        self._run = Run.create_empty(run_id=0)
+        self._replies: dict[str, Message] = {}
+        self._numbers = count()
 
-    def set_run(self, run: Any) -> None:
-        """Nothing: there is one run."""
+    def set_run(self, run: Run) -> None:
+        """The run that messages belong to."""
+        self._run = run
 
     @property
-    def run(self) -> Any:
-        """Not known here."""
-        raise NotImplementedError
+    def run(self) -> Run:
+        """As set; an empty one before."""
+        return self._run
 
     def create_message(self, content, message_type, dst_node_id, group_id, ttl=None) -> Message:
         """A message to a node."""
@@ -113,16 +118,21 @@ class InProcess(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Not needed by FedAvg."""
-        raise NotImplementedError
+        """Every message is answered at once; returns where `pull_messages` finds the replies."""
+        places = []
+        for message in messages:
+            places.append(str(next(self._numbers)))
+            self._replies[places[-1]] = self._app(message, self._contexts[message.metadata.dst_node_id])
+        return places
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Not needed by FedAvg."""
-        raise NotImplementedError
+        """The replies to pushed messages; KeyError where none was pushed."""
+        return [self._replies[place] for place in message_ids]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Every node's reply."""
-        return [self._app(message, self._contexts[message.metadata.dst_node_id]) for message in messages]
+        """Every node's reply; nothing is kept."""
+        places = self.push_messages(messages)
+        return [self._replies.pop(place) for place in places]
 
 
 def train_in_process(nodes: Mapping[int, Node], model: np.ndarray, rounds: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from memorization.backends.details import Details
 from memorization.backends.torch.architectures import language_model
 from memorization.backends.torch.federated import Server
 from memorization.backends.torch.forgetting_record import BASE
-from memorization.backends.torch.phases import work_off
+from memorization.backends.torch.phases import dummy_norms, remembered, work_off
 from memorization.backends.torch.text_federation import TextCase, TextHoldings, ascent
 from memorization.backends.torch.text_record import TextRecord
 from memorization.backends.torch.unlearning import Case, History, Moment, forsaken, placebo, retrain, without_user
@@ -100,8 +100,7 @@ class TextCell:
         case, request = self._case(), self.spec.requests[item]
         models = self._record.request(item, METHODS[request.method](case, request))
         self.state["after"][item] = models.cpu().numpy()
-        numbers = {own: number for number, own in enumerate(self.spec.requests)}
-        self.state["dummies"] = {numbers[own]: [a.cpu().numpy() for a in norms] for own, norms in case.dummies.items()}
+        self.state["dummies"] = dummy_norms(case)
 
     def _relearn(self, item: int) -> None:
         """User 0's whole text comes back: ordinary rounds of all users, in the same orders after every request."""
@@ -126,12 +125,7 @@ class TextCell:
             kept=held.kept,
             third_party=held.third_party,
             initial=held.initial(),
-            base=self._tensor(self.state["base"]),
-            history=History.restored(self.state["history"], held.device),
-            dummies={
-                self.spec.requests[number]: [self._tensor(array) for array in norms]
-                for number, norms in self.state["dummies"].items()
-            },
+            **remembered(self.state, self.spec.requests, held.device),
         )
 
     def _tensor(self, array: np.ndarray) -> Tensor:

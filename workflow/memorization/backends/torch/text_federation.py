@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from memorization.backends.torch.federated import Examples, Federations, User, local_batches, schedule
+from memorization.backends.torch.federated import Examples, Federations, User
 from memorization.backends.torch.flat_models import training_gradient
 from memorization.backends.torch.forsaken import Part
 from memorization.backends.torch.group import clip_gradients
@@ -38,14 +38,10 @@ class TextFederations(Federations):
 
     def _trained(self, local: Tensor, users: Sequence[User], round_: int, epochs: int | None) -> Tensor:
         """Local models [M, P] after the users' steps, changed in place."""
-        epochs = self.training.local_epochs if epochs is None else epochs
-        size = self.training.batch_size
-        batches = [local_batches(self.seed, user, self.purpose, round_, epochs, size) for user in users]
-        rows, weights = (torch.from_numpy(array).to(local.device) for array in schedule(batches))
         leaves = self.models.leaves(local)
         parameters = list(leaves.values())
         optimizer = make_optimizer(parameters, self._optimisation)
-        for picked, shares in zip(rows, weights, strict=True):
+        for picked, shares in self._steps(users, round_, epochs):
             idle = shares.sum(1) == 0
             before = local[idle]
             optimizer.zero_grad()
