@@ -20,10 +20,13 @@ rule attack:
     priority: SOONER
     conda:
         "../../envs/{backend}.yaml"
+    container:
+        "envs/{backend}.sif"
+    group: cell_of
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="4h",
+        mem_mb=memory_of,
+        runtime=attack_minutes,
     params:
         python=python_of,
         spec=lambda wildcards: canonical_json(PLAN.attacks[wildcards.attack]),
@@ -56,10 +59,13 @@ rule score:
     priority: SOONER
     conda:
         "../../envs/{backend}.yaml"
+    container:
+        "envs/{backend}.sif"
+    group: cell_of
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="2h",
+        mem_mb=memory_of,
+        runtime=score_minutes,
     params:
         python=python_of,
         spec=lambda wildcards: canonical_json(PLAN.scores[wildcards.score]),

@@ -63,10 +63,13 @@ rule train:
     priority: longest_first
     conda:
         "../../envs/{backend}.yaml"
+    container:
+        "envs/{backend}.sif"
+    group: cell_of
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="12h",
+        mem_mb=memory_of,
+        runtime=training_minutes,
         gpu=1 if PLAN.config.device == "cuda" else 0,
     params:
         python=python_of,
