@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 CPUS, MEMORY_MB = 2, 6_000
@@ -53,8 +54,18 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
-class NoSlurm(Exception):
+class NoSlurmError(Exception):
     """Why there is none here: one line."""
+
+
+class Job(NamedTuple):
+    """One line of squeue: state in capitals, memory and time asked for as SLURM writes them, comment: rule or group."""
+
+    id: str
+    state: str
+    memory: str
+    limit: str
+    comment: str
 
 
 class OneNode:
@@ -62,9 +73,9 @@ class OneNode:
 
     def __init__(self) -> None:
         if os.geteuid() != 0:
-            raise NoSlurm("slurmd and munged are started as root, and this is not root")
+            raise NoSlurmError("slurmd and munged are started as root, and this is not root")
         if not shutil.which("apt-get"):
-            raise NoSlurm("no apt-get: SLURM is taken from Debian's packages")
+            raise NoSlurmError("no apt-get: SLURM is taken from Debian's packages")
         # Not pytest's folder: munge wants a path that others may traverse, and a socket's path is short.
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.servers: list[subprocess.Popen] = []
@@ -103,7 +114,7 @@ class OneNode:
     def _find(self, program: str) -> str:
         found = shutil.which(program, path=self.environment["PATH"])
         if found is None:
-            raise NoSlurm(f"Debian's packages {', '.join(PACKAGES)} have no {program}")
+            raise NoSlurmError(f"Debian's packages {', '.join(PACKAGES)} have no {program}")
         return found
 
     def _serve(self, program: str, *arguments: str) -> None:
@@ -123,7 +134,7 @@ class OneNode:
         while not ready():
             ended = [server for server in self.servers if server.poll() is not None]
             if ended or time.monotonic() > deadline:
-                raise NoSlurm(f"{what} did not start: {self.said(what)}")
+                raise NoSlurmError(f"{what} did not start: {self.said(what)}")
             time.sleep(0.2)
 
     def said(self, program: str) -> str:
@@ -144,15 +155,15 @@ class OneNode:
         )
         return ended.stdout if ended.returncode == 0 else ""
 
-    def jobs(self) -> list[tuple[str, str, str]]:
-        """(id, state, comment) of every job since the start, in their order; the comment names rule or group and wildcards."""
-        listed = self.ask("squeue", "--states=all", "--noheader", "--format=%i|%T|%k", "--sort=i")
-        return [tuple(line.split("|", 2)) for line in listed.splitlines()]
+    def jobs(self) -> list[Job]:
+        """Every job since the start, in their order."""
+        listed = self.ask("squeue", "--states=all", "--noheader", "--format=%i|%T|%m|%l|%k", "--sort=i")
+        return [Job(*line.split("|", 4)) for line in listed.splitlines()]
 
     def stop(self) -> None:
         """End jobs and servers, and remove everything."""
         if len(self.servers) > 1:
-            self.ask("scancel", "--full", "--signal=KILL", *[job for job, state, _ in self.jobs() if state == "RUNNING"])
+            self.ask("scancel", "--full", "--signal=KILL", *[job.id for job in self.jobs() if job.state == "RUNNING"])
         for server in reversed(self.servers):
             server.send_signal(signal.SIGTERM)
         for server in self.servers:
@@ -167,19 +178,21 @@ class OneNode:
 def unpack(folder: Path) -> dict[str, str]:
     """Debian's packages and what they need, unpacked into `folder`: the environment their programs want.
 
-    What is installed already is used as it is. Raises NoSlurm with apt's last line.
+    What is installed already is used as it is. Raises NoSlurmError with apt's last line.
     """
     archives = folder / "archives"
     (archives / "partial").mkdir(parents=True)
     fetch = ["apt-get", "install", "--yes", "--quiet", "--download-only", "--no-install-recommends"]
-    fetch += ["-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root", *PACKAGES]
+    # Nothing of the system is changed, so no lock is needed, and another apt may run.
+    options = [f"Dir::Cache::archives={archives}", "APT::Sandbox::User=root", "Debug::NoLocking=true"]
+    fetch += [*(word for option in options for word in ("-o", option)), *PACKAGES]
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (fetch, ["apt-get", "update", "--quiet"], fetch):
         ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
         if command is fetch and ended.returncode == 0:
             break
     else:
-        raise NoSlurm("apt-get: " + ((ended.stderr or ended.stdout).strip().splitlines() or ["no output"])[-1])
+        raise NoSlurmError("apt-get: " + ((ended.stderr or ended.stdout).strip().splitlines() or ["no output"])[-1])
     for archive in sorted(archives.glob("*.deb")):
         subprocess.run(["dpkg-deb", "--extract", str(archive), str(folder)], check=True)
     programs = [folder / "usr" / name for name in ("bin", "sbin")]
@@ -195,7 +208,7 @@ def plugins(folder: Path) -> Path:
     for root in (folder, Path("/")):
         for path in root.glob("usr/lib/*/slurm*/auth_munge.so"):
             return path.parent
-    raise NoSlurm("Debian's packages have no SLURM plugin auth_munge")
+    raise NoSlurmError("Debian's packages have no SLURM plugin auth_munge")
 
 
 def free_port() -> int:

@@ -19,7 +19,9 @@ def datasets():
 
 @pytest.fixture(scope="module")
 def plan():
-    return expand(load_config({"scale": "reduced", "figures": ["fig08_overtraining", "fig09_search_tree"]}), dataset_names())
+    return expand(
+        load_config({"scale": "reduced", "figures": ["fig08_overtraining", "fig09_search_tree"]}), dataset_names()
+    )
 
 
 def test_every_attempt_asks_for_more_memory_and_time():
@@ -43,7 +45,10 @@ def test_an_attack_may_need_its_whole_budget(plan):
 
 def test_short_trainings_are_submitted_with_what_follows_and_long_ones_are_not(datasets):
     asked = {
-        scale: [cluster.group(spec, datasets) for spec in expand(load_config({"scale": scale}), dataset_names()).runs.values()]
+        scale: [
+            cluster.group(spec, datasets)
+            for spec in expand(load_config({"scale": scale}), dataset_names()).runs.values()
+        ]
         for scale in ("smoke", "paper")
     }
     assert set(asked["smoke"]) == {"cell"}

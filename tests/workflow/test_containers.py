@@ -52,7 +52,7 @@ def test_a_recipe_installs_exactly_the_pinned_versions(project):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_built_environment_has_the_versions_that_the_recipe_lists(built, backend):
-    """The recipe itself cannot be built without Apptainer; the environment that the tests use comes from the same pins."""
+    """The recipe cannot be built without Apptainer; the environment that the tests use comes from the same pins."""
     lines = (ROOT / "envs" / backend / environments.VERSIONS).read_text().splitlines()[1:]
     installed = {name.lower(): version.split("+")[0] for name, version in (line.split("==") for line in lines)}
     listed = [Requirement(entry) for entry in maintenance.versions(f"envs/{backend}")]

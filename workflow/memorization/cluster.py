@@ -77,9 +77,9 @@ def group(spec: Trainable, datasets: dict[str, DatasetSpec]) -> str | None:
 def compare(results: Path, plan: Plan, datasets: dict[str, DatasetSpec], scale: str) -> pd.DataFrame:
     """One row per rule: what finished jobs took beside what their first attempt would have asked for.
 
-    results: folder of a run. Columns: rule, jobs, longest_min, in_time (share that ended within its limit), ratio (largest
-    seconds per assumed second, of jobs over a minute), measured_mb (jobs whose memory was measured), most_mb (their
-    largest peak), asked_mb. Raises UserError where the folder has no benchmark of a run of `plan`.
+    results: folder of a run. Columns: rule, jobs, longest_min, in_time (share that ended within its limit), ratio
+    (largest seconds per assumed second, of jobs over a minute), measured_mb (jobs whose memory was measured), most_mb
+    (their largest peak), asked_mb. Raises UserError where the folder has no benchmark of a run of `plan`.
     """
     rows = []
     for path in sorted(Path(results).glob("benchmarks/*/*.tsv")):

@@ -1,4 +1,4 @@
-"""Generated files that are committed: config/schema.json, envs/*.yaml (conda), envs/*.def (Apptainer), the version pins.
+"""Generated files that are committed: config/schema.json, envs/*.yaml (conda), envs/*.def (Apptainer), version pins.
 
 python -m memorization.maintenance          rewrite what has drifted
 python -m memorization.maintenance --check  list it, exit 1 if anything has
@@ -36,7 +36,7 @@ def schema() -> str:
 
 
 def versions(project: str) -> list[str]:
-    """What pip needs to make the environment of envs/<project>/pyproject.toml: name==version (; marker), direct ones first."""
+    """What makes the environment of envs/<project>/pyproject.toml: name==version (; marker), direct ones first."""
     about = tomllib.loads((ROOT / project / "pyproject.toml").read_text())
     direct = [name for name in about["project"]["dependencies"] if "==" in name]
     return list(dict.fromkeys([*direct, *about["tool"]["uv"].get("constraint-dependencies", [])]))
