@@ -102,6 +102,7 @@ class OneNode:
             )
         )  # fmt: skip
         self.environment["SLURM_CONF"] = str(configuration)
+        self._wrap("srun")
         places = {"socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log", "seed-file": "munge.seed"}
         options = [f"--{name}={self.folder / place}" for name, place in places.items()]
         self._serve("munged", "--foreground", "--force", "--origin=127.0.0.1", f"--key-file={key}", *options)
@@ -110,6 +111,15 @@ class OneNode:
         step = self._find("slurmstepd")
         self._serve("slurmd", "-D", "-d", step)
         self._await(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), "slurmd")
+
+    def _wrap(self, program: str) -> None:
+        """A program that knows its configuration by itself: the plugin takes SLURM's variables from a job's srun."""
+        real = self._find(program)
+        wrapper = self.folder / "bin" / program
+        wrapper.parent.mkdir()
+        wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={self.environment["SLURM_CONF"]} exec {real} "$@"\n')
+        wrapper.chmod(0o755)
+        self.environment["PATH"] = f"{wrapper.parent}{os.pathsep}{self.environment['PATH']}"
 
     def _find(self, program: str) -> str:
         found = shutil.which(program, path=self.environment["PATH"])
@@ -196,6 +206,9 @@ def unpack(folder: Path) -> dict[str, str]:
     for archive in sorted(archives.glob("*.deb")):
         subprocess.run(["dpkg-deb", "--extract", str(archive), str(folder)], check=True)
     programs = [folder / "usr" / name for name in ("bin", "sbin")]
+    # What the packages' own scripts would link: Debian calls the programs sbatch-wlm, slurmd-wlm, ...
+    for program in (path for place in programs for path in place.glob("*-wlm")):
+        program.with_name(program.name.removesuffix("-wlm")).symlink_to(program.name)
     libraries = sorted({path.parent for path in folder.rglob("*.so*")}, key=lambda path: len(path.parts))
     return {
         "PATH": os.pathsep.join([*map(str, programs), os.environ.get("PATH", ""), "/usr/sbin"]),

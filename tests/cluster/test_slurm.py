@@ -17,7 +17,7 @@ CLOSED = "http://127.0.0.1:9"
 OFFLINE = {"HTTP_PROXY": CLOSED, "HTTPS_PROXY": CLOSED, "http_proxy": CLOSED, "https_proxy": CLOSED, "NO_PROXY": None}
 """No network, neither here nor in a job: every request goes to a closed port."""
 
-FIRST, SECOND, THIRD = "fig08_overtraining", "fig09_search_tree", "tab01_top_fills"
+FIRST, SECOND, THIRD = "fig11_extraction_threshold", "tab05_batch_units", "fig08_overtraining"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def workplace(clone, built, tmp_path_factory) -> Path:
 
 def command(figures: str, *arguments: str) -> list[str]:
     """The profile as the README has it, plus what a site without job accounting and a test in a hurry need."""
-    site = ["--slurm-status-command", "squeue", "--slurm-no-account"]
+    site = ["--slurm-status-command", "squeue"]
     hurry = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
     config = ["--config", "scale=smoke", f"figures=[{figures}]"]
     return [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *site, *hurry, *arguments, *config]
