@@ -19,21 +19,19 @@ def datasets():
 
 @pytest.fixture(scope="module")
 def plan():
-    return expand(
-        load_config({"scale": "reduced", "figures": ["fig08_overtraining", "fig09_search_tree"]}), dataset_names()
-    )
+    return expand(load_config({"scale": "reduced", "figures": ["fig11_extraction_threshold"]}), dataset_names())
 
 
 def test_every_attempt_asks_for_more_memory_and_time():
     assert [cluster.memory_mb("reduced", attempt) for attempt in (1, 2, 3)] == [3000, 6000, 9000]
     assert cluster.memory_mb("paper", 1) > cluster.memory_mb("smoke", 1)
-    asked = [cluster.minutes(600, attempt) for attempt in (1, 2, 3)]
+    asked = [cluster.minutes("smoke", 600, attempt) for attempt in (1, 2, 3)]
     assert asked == [50, 100, 150]
 
 
 def test_no_job_asks_for_more_time_than_a_partition_gives():
-    assert cluster.minutes(1e7, 1) == cluster.minutes(1e7, 3) == 24 * 60
-    assert cluster.minutes(0, 1) == cluster.STARTING_MINUTES
+    assert cluster.minutes("reduced", 1e7, 1) == cluster.minutes("reduced", 1e7, 3) == 24 * 60
+    assert cluster.minutes("smoke", 0, 1) < cluster.minutes("paper", 0, 1) == cluster.OTHER_STARTING_MINUTES
 
 
 def test_an_attack_may_need_its_whole_budget(plan):
@@ -43,16 +41,10 @@ def test_an_attack_may_need_its_whole_budget(plan):
     assert more == pytest.approx(spec.replicates * (40_000_000 - 1_000) / cluster.STATES_PER_SECOND)
 
 
-def test_short_trainings_are_submitted_with_what_follows_and_long_ones_are_not(datasets):
-    asked = {
-        scale: [
-            cluster.group(spec, datasets)
-            for spec in expand(load_config({"scale": scale}), dataset_names()).runs.values()
-        ]
-        for scale in ("smoke", "paper")
-    }
-    assert set(asked["smoke"]) == {"cell"}
-    assert None in asked["paper"]
+@pytest.mark.parametrize(("scale", "groups"), [("smoke", {"cell"}), ("reduced", {"cell", None}), ("paper", {None})])
+def test_short_trainings_are_submitted_with_what_follows_and_long_ones_are_not(datasets, scale, groups):
+    runs = expand(load_config({"scale": scale}), dataset_names()).runs
+    assert {cluster.group(scale, spec, datasets) for spec in runs.values()} == groups
 
 
 def benchmarks(folder, plan, datasets, seconds, megabytes):
@@ -95,5 +87,5 @@ def test_constants_leave_room_over_what_was_measured():
     around = 400
     for scale, peak in (("smoke", 707), ("reduced", 1365), ("paper", 3006)):
         assert cluster.memory_mb(scale, 1) > 1.25 * (peak + around), scale
-    limits = [cluster.minutes(seconds, 1) for seconds in (1, 60, 600, 6_000)]
+    limits = [cluster.minutes("paper", seconds, 1) for seconds in (1, 60, 600, 6_000)]
     assert all(later > earlier for earlier, later in itertools.pairwise(limits))

@@ -59,21 +59,22 @@ def memory_of(wildcards, attempt):
 
 
 def training_minutes(wildcards, attempt):
-    return cluster.minutes(cluster.training_seconds(PLAN.runs[wildcards.run], DATASETS), attempt)
+    return cluster.minutes(PLAN.config.scale, cluster.training_seconds(PLAN.runs[wildcards.run], DATASETS), attempt)
 
 
 def attack_minutes(wildcards, attempt):
     seconds = cluster.attack_seconds(PLAN.runs[wildcards.run], PLAN.attacks[wildcards.attack])
-    return cluster.minutes(seconds, attempt)
+    return cluster.minutes(PLAN.config.scale, seconds, attempt)
 
 
 def score_minutes(wildcards, attempt):
-    return cluster.minutes(cluster.score_seconds(PLAN.runs[wildcards.run]), attempt)
+    return cluster.minutes(PLAN.config.scale, cluster.score_seconds(PLAN.runs[wildcards.run]), attempt)
 
 
 def cell_of(wildcards):
     """A short training and what follows it are submitted together; here everything runs by itself."""
-    return None if workflow.local_exec else cluster.group(PLAN.runs[wildcards.run], DATASETS)
+    spec = PLAN.runs[wildcards.run]
+    return None if workflow.local_exec else cluster.group(PLAN.config.scale, spec, DATASETS)
 
 
 def python_of(wildcards):
