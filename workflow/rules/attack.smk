@@ -18,11 +18,12 @@ rule attack:
     benchmark:
         "<benchmarks>/attack/{backend}-{run}-{attack}.tsv"
     priority: SOONER
+    group:
+        cell_of
     conda:
         "../../envs/{backend}.yaml"
     container:
         "envs/{backend}.sif"
-    group: cell_of
     threads: 1
     resources:
         mem_mb=memory_of,
@@ -57,11 +58,12 @@ rule score:
     benchmark:
         "<benchmarks>/score/{backend}-{run}-{score}.tsv"
     priority: SOONER
+    group:
+        cell_of
     conda:
         "../../envs/{backend}.yaml"
     container:
         "envs/{backend}.sif"
-    group: cell_of
     threads: 1
     resources:
         mem_mb=memory_of,

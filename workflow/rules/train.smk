@@ -61,11 +61,12 @@ rule train:
     benchmark:
         "<benchmarks>/train/{backend}-{run}.tsv"
     priority: longest_first
+    group:
+        cell_of
     conda:
         "../../envs/{backend}.yaml"
     container:
         "envs/{backend}.sif"
-    group: cell_of
     threads: 1
     resources:
         mem_mb=memory_of,
