@@ -49,6 +49,15 @@ def test_a_failed_job_is_counted_and_teaches_nothing(clock):
     assert not watch.estimator.seen
 
 
+def test_a_job_that_is_tried_again_has_not_failed(clock):
+    watch = monitor.Monitor({}, cores=2, console=Console(file=io.StringIO()))
+    watch.emit(record("run_info", stats={"figure": 2, "total": 2}))
+    info = record("job_info", jobid=1, rule_name="figure", wildcards={}, rule_msg="Drawing")
+    for event in (info, record("job_error", jobid=1), info, record("job_finished", job_id=1)):
+        watch.emit(event)
+    assert watch.summary().startswith("1 of 2 jobs done, 0 running, about")
+
+
 def test_errors_and_warnings_are_never_hidden():
     assert monitor.routine(record("job_finished"))
     assert monitor.routine(record(""))

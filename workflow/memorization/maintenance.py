@@ -1,4 +1,4 @@
-"""Generated files that are committed: config/schema.json, the conda views envs/*.yaml, and the version pins.
+"""Generated files that are committed: config/schema.json, envs/*.yaml (conda), envs/*.def (Apptainer), version pins.
 
 python -m memorization.maintenance          rewrite what has drifted
 python -m memorization.maintenance --check  list it, exit 1 if anything has
@@ -20,6 +20,9 @@ from memorization.specs import TASKS, AttackSpec, ScoreSpec
 PROJECTS = (".", "envs/torch", "envs/tf")
 """Folders with a pyproject.toml whose versions are pinned."""
 
+MODULES = {"torch": "torch, opacus", "tf": "tensorflow, tensorflow_privacy"}
+"""Back end -> what must import in its container."""
+
 
 def schema() -> str:
     """JSON Schema of config.yaml; the specifications of figures.yaml and the scales under $defs."""
@@ -32,17 +35,42 @@ def schema() -> str:
     return json.dumps(text, indent=1, sort_keys=True) + "\n"
 
 
-def conda_view(project: str) -> str:
-    """A conda environment file with the versions of envs/<project>/pyproject.toml, for `--sdm conda`."""
+def versions(project: str) -> list[str]:
+    """What makes the environment of envs/<project>/pyproject.toml: name==version (; marker), direct ones first."""
     about = tomllib.loads((ROOT / project / "pyproject.toml").read_text())
     direct = [name for name in about["project"]["dependencies"] if "==" in name]
-    pins = dict.fromkeys([*direct, *about["tool"]["uv"].get("constraint-dependencies", [])])
+    return list(dict.fromkeys([*direct, *about["tool"]["uv"].get("constraint-dependencies", [])]))
+
+
+def conda_view(project: str) -> str:
+    """A conda environment file with these versions, for `--sdm conda`."""
     lines = [
         "# Generated from pyproject.toml by python -m memorization.maintenance",
         "channels: [conda-forge, nodefaults]",
     ]
     lines += ["dependencies:", "  - python=3.11", "  - pip", "  - pip:"]
-    return "\n".join([*lines, *(f"      - {json.dumps(pin)}" for pin in pins)]) + "\n"
+    return "\n".join([*lines, *(f"      - {json.dumps(pin)}" for pin in versions(project))]) + "\n"
+
+
+def container_view(project: str) -> str:
+    """An Apptainer definition file with these versions, for `--sdm apptainer`. Its `python` is the back end's."""
+    lines = [
+        f"# Generated from {project}/pyproject.toml by python -m memorization.maintenance",
+        f"#   apptainer build {project}.sif {project}.def",
+        "Bootstrap: docker",
+        "From: python:3.11-slim-bookworm",
+        "",
+        "%post",
+        "    cat > /versions.txt <<'VERSIONS'",
+        *versions(project),
+        "VERSIONS",
+        "    python -m pip install --no-cache-dir -r /versions.txt",
+        "    python -m pip check",
+        "",
+        "%test",
+        f"    python -c 'import {MODULES[Path(project).name]}, numpy, pandas, pydantic, scipy, yaml'",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def pins(project: str) -> list[str]:
@@ -74,6 +102,7 @@ def generated() -> dict[Path, str]:
     files: dict[Path, str] = {ROOT / "config" / "schema.json": schema()}
     for project in PROJECTS[1:]:
         files[ROOT / "envs" / f"{Path(project).name}.yaml"] = conda_view(project)
+        files[ROOT / "envs" / f"{Path(project).name}.def"] = container_view(project)
     return files
 
 

@@ -187,7 +187,8 @@ class Monitor(logging.Handler):
         super().__init__(logging.INFO)
         self.estimator = Estimator(units, cores)
         self.console = console or Console(stderr=True)
-        self.total = self.done = self.failed = 0
+        self.total = self.done = 0
+        self.broken: set[int] = set()
         self.live: Live | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -210,6 +211,7 @@ class Monitor(logging.Handler):
     def on_job_info(self, record: logging.LogRecord) -> None:
         wildcards = dict(getattr(record, "wildcards", None) or {})
         message = getattr(record, "rule_msg", None) or record.rule_name
+        self.broken.discard(record.jobid)  # a job that failed is tried again
         job = self.estimator.begin(record.jobid, record.rule_name, wildcards.get("run", ""), message)
         if job.rule in LONG:
             self._say(f"started   {job.message}", job.rule)
@@ -218,11 +220,11 @@ class Monitor(logging.Handler):
         self.done += 1
         if job := self.estimator.end(record.job_id):
             self._say(f"finished  {job.message} in {duration(job.elapsed)}", job.rule)
-        if self.done + self.failed >= self.total:
+        if self.done + len(self.broken) >= self.total:
             self.close()
 
     def on_job_error(self, record: logging.LogRecord) -> None:
-        self.failed += 1
+        self.broken.add(record.jobid)
         self.estimator.end(record.jobid, learn=False)
 
     def close(self) -> None:
@@ -233,7 +235,7 @@ class Monitor(logging.Handler):
 
     def summary(self) -> str:
         """One line: done, running, failed, left."""
-        failed = f", {self.failed} failed" if self.failed else ""
+        failed = f", {len(self.broken)} failed" if self.broken else ""
         left = duration(self.estimator.seconds_left())
         return (
             f"{self.done} of {self.total} jobs done, {len(self.estimator.running)} running{failed}, about {left} left"

@@ -18,12 +18,16 @@ rule attack:
     benchmark:
         "<benchmarks>/attack/{backend}-{run}-{attack}.tsv"
     priority: SOONER
+    group:
+        cell_of
     conda:
         "../../envs/{backend}.yaml"
+    container:
+        "envs/{backend}.sif"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="4h",
+        mem_mb=memory_of,
+        runtime=attack_minutes,
     params:
         python=python_of,
         spec=lambda wildcards: canonical_json(PLAN.attacks[wildcards.attack]),
@@ -54,12 +58,16 @@ rule score:
     benchmark:
         "<benchmarks>/score/{backend}-{run}-{score}.tsv"
     priority: SOONER
+    group:
+        cell_of
     conda:
         "../../envs/{backend}.yaml"
+    container:
+        "envs/{backend}.sif"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="2h",
+        mem_mb=memory_of,
+        runtime=score_minutes,
     params:
         python=python_of,
         spec=lambda wildcards: canonical_json(PLAN.scores[wildcards.score]),

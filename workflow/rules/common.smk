@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from jinja2 import Template
-from memorization import environments, preflight, tables, warm
+from memorization import cluster, environments, preflight, tables, warm
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -23,16 +23,17 @@ except UserError as error:
 
 PUBLISHED = PLAN.config.tables == "published"
 CODE = code_digest()
+DATASETS = registry(ROOT / "config" / "datasets.yaml")
 
 units = {}
 if workflow.is_main_process:
-    DATASETS = registry(ROOT / "config" / "datasets.yaml")
     try:
         preflight.check(PLAN, DATASETS)
     except UserError as error:
         raise WorkflowError(str(error))
     units = work(PLAN, DATASETS)
-    attach(logger, Monitor(units, workflow.resource_settings.cores or 1), dry_run=lambda: workflow.dryrun)
+    side_by_side = workflow.resource_settings.nodes or workflow.resource_settings.cores or 1
+    attach(logger, Monitor(units, side_by_side), dry_run=lambda: workflow.dryrun)
 
 
 wildcard_constraints:
@@ -51,6 +52,29 @@ SOONER = 1_000_000
 def longest_first(wildcards):
     """Priority of a training: its assumed seconds. A long one that is left to the end would have a machine to itself."""
     return min(round(units.get(("train", wildcards.run), 0)), SOONER - 1)
+
+
+def memory_of(wildcards, attempt):
+    return cluster.memory_mb(PLAN.config.scale, attempt)
+
+
+def training_minutes(wildcards, attempt):
+    return cluster.minutes(PLAN.config.scale, cluster.training_seconds(PLAN.runs[wildcards.run], DATASETS), attempt)
+
+
+def attack_minutes(wildcards, attempt):
+    seconds = cluster.attack_seconds(PLAN.runs[wildcards.run], PLAN.attacks[wildcards.attack])
+    return cluster.minutes(PLAN.config.scale, seconds, attempt)
+
+
+def score_minutes(wildcards, attempt):
+    return cluster.minutes(PLAN.config.scale, cluster.score_seconds(PLAN.runs[wildcards.run]), attempt)
+
+
+def cell_of(wildcards):
+    """A short training and what follows it are submitted together; here everything runs by itself."""
+    spec = PLAN.runs[wildcards.run]
+    return None if workflow.local_exec else cluster.group(PLAN.config.scale, spec, DATASETS)
 
 
 def python_of(wildcards):

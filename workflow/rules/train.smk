@@ -61,12 +61,16 @@ rule train:
     benchmark:
         "<benchmarks>/train/{backend}-{run}.tsv"
     priority: longest_first
+    group:
+        cell_of
     conda:
         "../../envs/{backend}.yaml"
+    container:
+        "envs/{backend}.sif"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="12h",
+        mem_mb=memory_of,
+        runtime=training_minutes,
         gpu=1 if PLAN.config.device == "cuda" else 0,
     params:
         python=python_of,
