@@ -110,8 +110,9 @@ def test_json_has_numbers_and_lists(tmp_path):
     pd.DataFrame([row]).to_csv(tmp_path / "one.csv", index=False)
     (tmp_path / "none.csv").write_text("\n")
     table = rows.collect([tmp_path / "none.csv", tmp_path / "one.csv"])
-    rows.write(table, tmp_path / "claims.csv", tmp_path / "claims.json")
+    rows.write(table, tmp_path / "claims.csv", tmp_path / "claims.json", "figures", "tables")
     (got,) = json.loads((tmp_path / "claims.json").read_text())
     assert (got["estimate"], got["low"], got["n"]) == (0.5, None, 3)
+    assert (got["figure_file"], got["table_file"]) == ("figures/p/f.png", "tables/p/f.csv")
     assert (got["runs"], got["statements"]) == (["torch/a", "tf/b"], [])
     assert rows.read(tmp_path / "claims.csv")["p_value"].tolist() == ["0.01"]

@@ -21,6 +21,7 @@ rule summary:
     params:
         code=CODE,
         figures=FIGURES,
+        tables=TABLES,
     message:
         "Collecting the verdicts"
     script:
@@ -43,6 +44,7 @@ rule report:
     params:
         code=CODE,
         figures=FIGURES,
+        tables=TABLES,
     message:
         "Writing the report: every claim and every figure on one page"
     script:

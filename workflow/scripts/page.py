@@ -10,4 +10,5 @@ from memorization.report import page
 if __name__ == "__main__":
     with open(snakemake.log[0], "w") as sys.stderr:  # noqa: F821
         html = Path(snakemake.output[0])  # noqa: F821
-        page.write(page.Places.of(html.parent, Path(snakemake.params.figures)), html)  # noqa: F821
+        figures, tables = (Path(path) for path in (snakemake.params.figures, snakemake.params.tables))  # noqa: F821
+        page.write(page.Places(html.parent, figures, tables), html)

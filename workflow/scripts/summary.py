@@ -9,6 +9,7 @@ from memorization.report import page, rows
 
 if __name__ == "__main__":
     with open(snakemake.log[0], "w") as sys.stderr:  # noqa: F821
-        rows.write(rows.collect(list(snakemake.input)), snakemake.output.csv, snakemake.output.json)  # noqa: F821
-        html = Path(snakemake.output.html)  # noqa: F821
-        page.write(page.Places.of(html.parent, Path(snakemake.params.figures)), html, drawn=False)  # noqa: F821
+        made, figures, tables = snakemake.output, snakemake.params.figures, snakemake.params.tables  # noqa: F821
+        rows.write(rows.collect(list(snakemake.input)), made.csv, made.json, figures, tables)  # noqa: F821
+        html = Path(made.html)
+        page.write(page.Places(html.parent, Path(figures), Path(tables)), html, drawn=False)

@@ -35,12 +35,22 @@ def collect(paths: list[Path]) -> pd.DataFrame:
     return table.assign(statements=[" ".join(known.get(key, ())) for key in keys])
 
 
-def write(table: pd.DataFrame, csv: Path, as_json: Path) -> None:
-    """`table` as both files, atomically."""
+def write(table: pd.DataFrame, csv: Path, as_json: Path, figures: str, tables: str) -> None:
+    """`table` as both files, atomically. figures, tables: the folders that the JSON rows' files are in; their `runs`
+    are folders of results/<scale>/runs.
+    """
+    found = [
+        typed(row)
+        | {
+            "figure_file": f"{figures}/{row['paper']}/{row['figure']}.png",
+            "table_file": f"{tables}/{row['paper']}/{row['figure']}.csv",
+        }
+        for row in table.to_dict("records")
+    ]
     with contracts.atomic(Path(csv)) as temporary:
         table.to_csv(temporary, index=False)
     with contracts.atomic(Path(as_json)) as temporary:
-        temporary.write_text(json.dumps([typed(row) for row in table.to_dict("records")], indent=1) + "\n")
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def typed(row: dict[str, str]) -> dict[str, Any]:
