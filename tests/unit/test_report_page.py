@@ -52,7 +52,7 @@ def text(places):
 class Elements(HTMLParser):
     """(tag, attributes) of a page, and whether every element is closed in order."""
 
-    EMPTY = frozenset({"meta", "img", "br", "input"})
+    EMPTY = frozenset({"meta", "img", "br", "wbr", "input"})
 
     def __init__(self, text):
         super().__init__()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from memorization import contracts, runs
 from memorization.claims import VERDICTS
@@ -60,7 +61,7 @@ def render(about: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"slug": slug, "number": lambda value: f"{value:.2g}"}
+    environment.filters |= {"slug": slug, "number": lambda value: f"{value:.2g}", "breaks": breaks}
     css, js = ((TEMPLATES / f"page.{kind}").read_text() for kind in ("css", "js"))
     return environment.get_template("page.html").render(css=css, js=js, **about)
 
@@ -68,6 +69,11 @@ def render(about: dict[str, Any]) -> str:
 def slug(text: str) -> str:
     """A name for a class of CSS or an anchor."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def breaks(name: str) -> Markup:
+    """A name that may be broken after each of its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def context(places: Places, drawn: bool = True) -> dict[str, Any]:

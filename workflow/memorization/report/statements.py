@@ -49,16 +49,16 @@ def _name(paper: str) -> str:
 
 
 def _statement(row: dict[str, str], paper: str) -> Statement:
+    if not row["statement"] or not row["claims"] or None in row or len(row["id"].split()) != 1:
+        raise UserError(
+            f"{_name(paper)}: {row['id']}: needs an id of one word, statement and claims; quote a text with commas"
+        )
     keys = []
-    for word in (row["claims"] or "").split():
+    for word in row["claims"].split():
         parts = word.split("/")
         if len(parts) not in (2, 3):
             raise UserError(f"{_name(paper)}: {row['id']}: claim {word!r}; write <figure>/<claim>")
         keys.append(tuple([paper, *parts][-3:]))
-    if not keys or not row["statement"] or None in row or len(row["id"].split()) != 1:
-        raise UserError(
-            f"{_name(paper)}: {row['id']}: needs an id of one word, statement and claims; quote a text with commas"
-        )
     return Statement(row["id"], row["statement"], tuple(keys))
 
 
