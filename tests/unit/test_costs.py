@@ -8,7 +8,6 @@ import pytest
 
 from conftest import ROOT
 from memorization import costs
-from memorization.configuration import load_config
 from memorization.costing import counts, display, rates, records
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -18,7 +17,7 @@ DATASETS = registry(ROOT / "config" / "datasets.yaml")
 
 
 def plan_of(scale, **overrides):
-    return expand(load_config({"scale": scale, **overrides}), dataset_names())
+    return expand(costs.configured(scale).model_copy(update=overrides), dataset_names())
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +124,8 @@ four of them."""
 @pytest.mark.parametrize("scale", TOLERANCE)
 def test_predictions_without_a_figures_own_records_are_near_what_was_recorded(recorded, scale):
     found = costs.check(recorded, plan_of(scale), scale, DATASETS)
+    if scale == "smoke" and not len(found):
+        pytest.skip("no job of the smoke scale is recorded: python -m memorization.costs --record results/smoke …")
     assert len(found) >= 40
     whole, single = TOLERANCE[scale]
     together = found["predicted_h"].sum() / found["recorded_h"].sum()
@@ -159,13 +160,19 @@ def test_records_of_a_results_folder(tmp_path):
     for kind, run in (("train", spec.run_id), ("train", "0" * 12)):
         path = results / "benchmarks" / kind / f"torch-{run}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("s\th:m:s\n12.5\t0:00:12\n")
+        path.write_text("s\th:m:s\tmax_rss\n12.5\t0:00:12\t21.5\n")
     log = results / "logs" / "train" / f"torch-{spec.run_id}.log"
     log.parent.mkdir(parents=True)
     log.write_text("finished\npeak memory: 345 MB\n")
     (row,) = records.of_results(results, DATASETS).to_dict("records")
     assert (row["seconds"], row["memory_mb"], row["device"], row["hardware"]) == (12.5, 345, "gpu", "a CPU, 2 CPUs")
     assert row["disk_mb"] == pytest.approx(2.0, abs=0.01)
+    cold = results / "benchmarks" / "train" / f"torch-{spec.run_id}.tsv"
+    cold.write_text("s\th:m:s\tmax_rss\n12.5\t0:00:12\t400.5\n")
+    log.write_text("finished\n")
+    (alone,) = records.of_results(results, DATASETS).to_dict("records")
+    assert alone["memory_mb"] == 400.5
+    assert alone["seconds"] is None or np.isnan(alone["seconds"])
     path = tmp_path / "jobs.csv"
     records.write(pd.DataFrame([row], columns=records.COLUMNS), path)
     (again,) = records.read(path).to_dict("records")

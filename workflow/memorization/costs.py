@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from memorization import tables
-from memorization.configuration import ROOT, Config, load_config
+from memorization.configuration import ROOT, Config, load_config, read_yaml
 from memorization.costing import records
 from memorization.costing.counts import GIGA
 from memorization.costing.rates import Model
@@ -65,7 +65,7 @@ class Estimator:
     def row(self, jobs: dict[tuple[str, ...], Job]) -> dict[str, float]:
         """Of several jobs together: sums, and the memory of the one that needs most."""
         trained = [job for job in jobs.values() if job["kind"] == "train"]
-        memory = [self.cpu.memory_mb(job) for job in jobs.values()]
+        memory = [mb for job in jobs.values() if np.isfinite(mb := self.cpu.memory_mb(job))]
         return {
             "trainings": len(trained),
             "models": int(sum(job["replicates"] for job in trained)),
@@ -73,7 +73,7 @@ class Estimator:
             "recorded": sum(key in self.known for key in jobs),
             "cpu_h": sum(self.seconds(key, job) for key, job in jobs.items()) / 3600,
             "gpu_h": sum(self.gpu.seconds(job) for job in jobs.values()) / 3600 if jobs else 0.0,
-            "memory_gb": max(memory, default=0.0) / 1e3,
+            "memory_gb": max(memory, default=float("nan") if jobs else 0.0) / 1e3,
             "disk_gb": sum(self.cpu.disk_mb(job) for job in trained) / 1e3,
             "pflop": sum(job.get("products") or 0.0 for job in trained) * GIGA * PASSES * FLOPS / 1e15,
         }
@@ -160,11 +160,16 @@ def main(arguments: list[str]) -> int:
         elif given.check:
             _check()
         else:
-            show(load_config({}))
+            show(configured())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def configured(scale: str = "reduced") -> Config:
+    """config/config.yaml at `scale`."""
+    return load_config(read_yaml(ROOT / "config" / "config.yaml") | {"scale": scale})
 
 
 def show(config: Config, root: Path = ROOT) -> None:
@@ -187,7 +192,7 @@ def _check() -> None:
 
     datasets, known = registry(ROOT / "config" / "datasets.yaml"), records.read()
     for scale in ("smoke", "reduced"):
-        plan = expand(load_config({"scale": scale}), dataset_names())
+        plan = expand(configured(scale), dataset_names())
         print(check_table(check(known, plan, scale, datasets), scale))
 
 

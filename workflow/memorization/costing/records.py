@@ -30,6 +30,8 @@ COUNTED = [
 SIZES = ["weights_mb", "models_mb", "batch_mb"]
 COLUMNS = [*ABOUT, *MEASURED, *COUNTED, *SIZES]
 PARTS: dict[str, tuple[str, type]] = {"attack": ("attacks", AttackSpec), "score": ("scores", ScoreSpec)}
+CLIENT_MB = 100
+"""Below this a benchmark's memory is that of a client which waited for a warm interpreter, not of the job."""
 PEAK = re.compile(r"^peak memory: (\d+) MB$", re.MULTILINE)
 
 
@@ -56,7 +58,9 @@ def described(
 
 
 def of_results(results: Path, datasets: dict[str, DatasetSpec]) -> pd.DataFrame:
-    """The finished jobs of a results folder (results/<scale>) that Snakemake has benchmarked."""
+    """The finished jobs of a results folder (results/<scale>) that Snakemake has benchmarked. Of jobs that started an
+    interpreter of their own (a cluster's, `warm: false`) only memory and disk.
+    """
     rows = [row for path in sorted(Path(results).glob("benchmarks/*/*.tsv")) for row in _job(path, results, datasets)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -77,13 +81,17 @@ def _job(benchmark: Path, results: Path, datasets: dict[str, DatasetSpec]) -> It
     log = Path(results) / "logs" / kind / f"{benchmark.stem}.log"
     peak = PEAK.findall(log.read_text()) if log.exists() else []
     environment = record["environment"]
+    names, numbers = (line.split("\t") for line in benchmark.read_text().splitlines()[:2])
+    took = dict(zip(names, numbers, strict=True))
+    resident = float(took["max_rss"]) if took.get("max_rss", "-") not in ("-", "NA") else 0.0
+    cold = resident > CLIENT_MB  # then the imports are in its seconds, which warm jobs have not
     yield described(kind, backend, spec, wanted, datasets[spec.dataset]) | {
         "run": run,
         "scale": Path(results).name,
         "device": "gpu" if re.search("cuda|gpu", record.get("device", "cpu"), re.IGNORECASE) else "cpu",
         "hardware": f"{environment['cpu']}, {environment['logical_cpus']} CPUs",
-        "seconds": float(benchmark.read_text().splitlines()[1].split("\t")[0]),
-        "memory_mb": float(peak[-1]) if peak else None,
+        "seconds": None if cold else float(took["s"]),
+        "memory_mb": float(peak[-1]) if peak else resident if cold else None,
         "disk_mb": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6 if kind == "train" else None,
     }
 
