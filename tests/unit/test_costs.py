@@ -79,7 +79,7 @@ def made_up(rate=0.5, n=12):
             counted = {"job": 1.0, "replicates": 1.0, "products": float(i + 1) ** 2}
             sizes = {"weights_mb": i + 1.0, "models_mb": i + 1.0, "batch_mb": 0.0}
             took = factor * (4 + rate * counted["products"])
-            measured = {"seconds": took, "memory_mb": 300 + 16.0 * (i + 1), "disk_mb": 1 + (i + 1.0)}
+            measured = {"seconds": took, "memory_mb": 300 + 8.0 * (i + 1), "disk_mb": 1 + (i + 1.0)}
             rows.append({**about, "hardware": "h", **measured, **counted, **sizes})
     return pd.DataFrame(rows, columns=records.COLUMNS)
 
@@ -90,7 +90,7 @@ def test_rates_find_what_made_the_records_and_extrapolate():
     far = table.iloc[0].to_dict() | {"products": 1e5, "models_mb": 1e4, "run": "far"}
     assert model.seconds(far) == pytest.approx(4 + 0.5 * 1e5, rel=0.02)
     assert model.seconds(far | {"backend": "tf"}) == pytest.approx(3 * (4 + 0.5 * 1e5), rel=0.02)
-    assert model.memory_mb(far) == pytest.approx(300 + 16 * 1e4, rel=0.02)
+    assert model.memory_mb(far) == pytest.approx(300 + 6 * 1 + 2 * 1e4)
     assert model.disk_mb(far) == pytest.approx(1e4, rel=0.02)
     # An architecture without records borrows its back end's level; a task without any is not guessed.
     assert model.seconds(far | {"architecture": "gru"}) == pytest.approx(4 + 0.5 * 1e5, rel=0.02)

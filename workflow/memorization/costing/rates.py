@@ -1,5 +1,8 @@
 """Seconds, memory and disk per counted operation, fitted to recorded jobs.
 
+Memory is what is counted (copies of the weights, a batch's states) and, per kind of job and back end, what a process
+holds without them.
+
 Per kind of job and task one non-negative rate for each count (relative least squares: a long job weighs as much as a
 short one), and per class of such jobs (back end, architecture, private or not, unit) a factor: the median of what its
 jobs took over what the rates say. So a class with few records borrows the shape from the others, the level is its own.
@@ -17,10 +20,15 @@ from memorization.costing.records import COUNTED
 CLASS = ("backend", "architecture", "private", "unit")
 LEAST_SECONDS = 3.0
 """Shorter jobs weigh as one of so many seconds: what they take is mostly the machine's business."""
-MEMORY = ("job", "models_mb", "batch_mb")
+FEWEST = 10
+"""Records of a kind and task below which only one rate is fitted, of `ONLY`: the more counts, the more of what takes
+time would be laid at the door of what does not grow."""
+ONLY = {"train": ("products",), "attack": ("scored",), "score": ("scored",)}
+COPIES, KEPT = 6, 2
+"""Of the weights of the replicate in training (with gradients, moments, two to spare), and of all replicates'."""
 DISK = ("job", "replicates", "models_mb")
 RESERVE = 90
-"""Percentile of recorded over fitted memory that a prediction has: half of all jobs would not fit into a median."""
+"""Percentile of recorded memory beside what is counted that a prediction has: half of all jobs would not fit into a median."""
 
 
 @dataclass
@@ -73,11 +81,11 @@ class Model:
 
     def __init__(self, records: pd.DataFrame) -> None:
         self.times = {
-            key: fit(rows, "seconds", tuple(COUNTED), LEAST_SECONDS)
+            key: fit(rows, "seconds", tuple(COUNTED) if len(rows) >= FEWEST else ONLY[key[0]], LEAST_SECONDS)
             for key, rows in records.dropna(subset=["seconds"]).groupby(["kind", "task"])
         }
         self.memory = {
-            key: fit(rows, "memory_mb", MEMORY, 1.0, RESERVE)
+            key: float(np.percentile([max(r["memory_mb"] - held(r), 0.0) for r in rows.to_dict("records")], RESERVE))
             for key, rows in records.dropna(subset=["memory_mb"]).groupby(["kind", "backend"])
         }
         self.disk = {
@@ -90,10 +98,16 @@ class Model:
         return _of(self.times, (row["kind"], row["task"]), row)
 
     def memory_mb(self, row: dict[str, Any]) -> float:
-        return _of(self.memory, (row["kind"], row["backend"]), row)
+        return self.memory.get((row["kind"], row["backend"]), float("nan")) + held(row)
 
     def disk_mb(self, row: dict[str, Any]) -> float:
         return _of(self.disk, (row["kind"], row["task"]), row) if row["kind"] == "train" else 0.0
+
+
+def held(row: dict[str, Any]) -> float:
+    """MB of counted numbers that a job holds at once."""
+    weights, models, batch = (_number(row.get(name)) for name in ("weights_mb", "models_mb", "batch_mb"))
+    return (COPIES * weights + batch if row["kind"] == "train" else 0.0) + KEPT * models
 
 
 def _of(fitted: dict[Any, Rates], key: tuple[str, str], row: dict[str, Any]) -> float:
