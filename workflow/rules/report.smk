@@ -43,8 +43,8 @@ rule report:
         "../../envs/torch.yaml"
     params:
         code=CODE,
-        figures=FIGURES,
-        tables=TABLES,
+        figures=lambda wildcards, input: os.path.dirname(os.path.dirname(input.figures[0])),
+        tables=lambda wildcards, input: os.path.dirname(os.path.dirname(input.tables[0])),
     message:
         "Writing the report: every claim and every figure on one page"
     script:

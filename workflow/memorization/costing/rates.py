@@ -28,7 +28,7 @@ COPIES, KEPT = 6, 2
 """Of the weights of the replicate in training (with gradients, moments, two to spare), and of all replicates'."""
 DISK = ("job", "replicates", "models_mb")
 RESERVE = 90
-"""Percentile of recorded memory beside what is counted that a prediction has: half of all jobs would not fit into a median."""
+"""Percentile of recorded memory, beside what is counted, that is predicted: a median would not do for half of all."""
 
 
 @dataclass
