@@ -128,7 +128,8 @@ def test_predictions_without_a_figures_own_records_are_near_what_was_recorded(re
         pytest.skip("no job of the smoke scale is recorded: python -m memorization.costs --record results/smoke …")
     assert len(found) >= 40
     whole, single = TOLERANCE[scale]
-    together = found["predicted_h"].sum() / found["recorded_h"].sum()
+    known = found.dropna(subset=["predicted_h"])  # without its own records nothing is left of a task of one figure
+    together = known["predicted_h"].sum() / known["recorded_h"].sum()
     assert 1 / whole < together < whole, display.check_table(found, scale)
     off = np.exp(np.abs(np.log(found["ratio"])))
     assert np.percentile(off.fillna(np.inf), 75) < single, display.check_table(found, scale)

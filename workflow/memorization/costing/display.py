@@ -48,7 +48,8 @@ def check_table(found: pd.DataFrame, scale: str) -> str:
         lines.append([row.figure, str(row.jobs), *map(number, (row.recorded_h, row.predicted_h, row.ratio))])
     if not len(found):
         return f"{scale}: nothing recorded"
-    whole = found["predicted_h"].sum() / found["recorded_h"].sum()
+    known = found.dropna(subset=["predicted_h"])  # others are the only ones of their task
+    whole = known["predicted_h"].sum() / known["recorded_h"].sum()
     quartiles = ", ".join(number(q) for q in np.nanpercentile(found["ratio"], [0, 25, 50, 75, 100]))
     return f"{scale}\n{aligned(lines)}\nall figures: {number(whole)}; least, quartiles and largest ratio: {quartiles}\n"
 
