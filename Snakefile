@@ -2,6 +2,7 @@
 #   snakemake --cores all                              everything at the scale of config/config.yaml
 #   snakemake --cores all --config scale=smoke         every path once, in minutes
 #   snakemake --cores all --config tables=published    figures from the committed tables, no training
+#   snakemake --cores 1 costs                          what all of it will take, before anything is run
 #   snakemake --cores 1 publish                        copy a finished run's tables and previews for committing
 from snakemake.utils import min_version
 
@@ -17,6 +18,7 @@ include: "workflow/rules/common.smk"
 STAGE = "published" if PUBLISHED else PLAN.config.scale
 RESULTS = f"results/{STAGE}"
 FIGURES = f"paper_figures/{STAGE}"
+TABLES = "paper_figures/published" if PUBLISHED else f"{RESULTS}/tables"
 
 
 pathvars:
@@ -34,6 +36,7 @@ rule all:
     input:
         [f"{FIGURES}/{paper}/{figure}.{kind}" for paper, figure in PLAN.figures for kind in ("pdf", "png")],
         f"{RESULTS}/claims.csv",
+        f"{RESULTS}/report.html",
 
 
 include: "workflow/rules/data.smk"
@@ -41,19 +44,22 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/costs.smk"
 
 
 onstart:
     try:
-        environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
+        if not only_counting():
+            environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
     except UserError as error:
         raise WorkflowError(str(error))
-    if PLAN.config.warm and workflow.local_exec:
+    if PLAN.config.warm and workflow.local_exec and not only_counting():
         warm.start(warm_pythons())
 
 
 onsuccess:
-    shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
+    if not only_counting():
+        shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
 
 
 onerror:

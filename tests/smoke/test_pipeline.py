@@ -16,6 +16,8 @@ import yaml
 from conftest import borrow, run, snakemake
 from memorization import leaks, redaction
 from memorization.expansion import known_papers, load_paper
+from memorization.report import rows
+from memorization.report.page import slug
 
 FIGURES = [(paper, key) for paper in known_papers() for key in load_paper(paper).figures]
 CLOSED = "http://127.0.0.1:9"
@@ -56,10 +58,15 @@ def test_no_claim_is_judged_on_a_standin(workplace, offline_run):
     assert set(trained["verdict"]) == {"not evaluated (stand-in data)"}
 
 
-def test_report_is_one_page_that_holds_every_figure(workplace, offline_run):
-    page = (workplace / "report.html").read_text()
-    assert all(f"{figure}.png" in page for _, figure in FIGURES)
-    assert "claims.html" in page
+def test_report_is_one_page_that_holds_every_figure_and_every_claim(workplace, offline_run):
+    page = (workplace / "results" / "smoke" / "report.html").read_text()
+    assert all(f'id="{slug(f"figure-{paper}-{figure}")}"' in page for paper, figure in FIGURES)
+    assert page.count('<img src="data:image/png;base64,') == len(FIGURES)
+    claims = json.loads((workplace / "results" / "smoke" / "claims.json").read_text())
+    declared = {(paper, figure, claim.id) for paper in known_papers() for figure, claim in rows.declared(paper)}
+    assert {(claim["paper"], claim["figure"], claim["claim"]) for claim in claims} == declared
+    assert page.count("data-verdict=") == len(claims) == len(declared)
+    assert "Stand-in data." in page
 
 
 def test_no_output_shows_a_number_of_the_shape_of_a_secret(workplace, offline_run):
@@ -67,7 +74,7 @@ def test_no_output_shows_a_number_of_the_shape_of_a_secret(workplace, offline_ru
     results = workplace / "results" / "smoke"
     records = [json.loads(path.read_text()) for path in results.glob("runs/*/*/run.json")]
     assert any(r["data"]["dataset"] in redaction.mail_datasets() and r["canaries"] for r in records)
-    for output in (results, workplace / "paper_figures" / "smoke", workplace / "report.html"):
+    for output in (results, workplace / "paper_figures" / "smoke"):
         assert leaks.findings(output) == []
 
 

@@ -86,10 +86,14 @@ def test_claims_go_between_the_markers(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
     row = {"claim": "G1", "statement": "a|b", "paper_value": "80 %", "ours": "4 of 5", "verdict": "reproduced"}
+    row |= {"paper": "p", "figure": "f", "test": "t", "dataset": "ptb", "data_source": "mirror"}
+    row |= {"runs": "torch/a tf/b", "scale": "reduced", "reason": ""}
+    absent = {"claim": "G2", "ours": "", "verdict": "not run yet", "scale": "", "dataset": "", "runs": ""}
     claims = pd.DataFrame(
         [
-            {**row, "reason": "", "scale": "reduced"},
-            {**row, "claim": "G9", "reason": "target unverified: from memory", "scale": "reduced"},
+            row,
+            {**row, "claim": "G9", "reason": "target unverified: from memory"},
+            {**row, **absent, "reason": "none yet"},
         ]
     )
     readme.update_claims(path, claims)
@@ -97,8 +101,11 @@ def test_claims_go_between_the_markers(tmp_path):
     assert text.startswith("before")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| `G1` | a\\|b | 80 % | 4 of 5 | **reproduced** | reduced |" in text
-    assert "| `G9` | a\\|b | 80 % | 4 of 5 | **reproduced** (target unverified) | reduced |" in text
+    figure, table = "paper_figures/published/p/preview_f.png", "paper_figures/published/p/f.csv"
+    rest = f"reduced, ptb (mirror) | [2]({table}) |"
+    assert f"| [`G1`]({figure}) | a\\|b | 80 % | 4 of 5 | `t` | **reproduced** | {rest}" in text
+    assert f"| [`G9`]({figure}) | a\\|b | 80 % | 4 of 5 | `t` | **reproduced** (target unverified) | {rest}" in text
+    assert "| `G2` | a\\|b | 80 % | none yet | `t` | **not run yet** |  | 0 |" in text
     (tmp_path / "bare.md").write_text("no markers")
     with pytest.raises(UserError, match="markers"):
         readme.update_claims(tmp_path / "bare.md", claims)

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,18 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
+    if options.command in ("train", "attack", "examples"):
+        # Read by costing.records: Snakemake's benchmark of a warm job sees its client only.
+        print(f"peak memory: {_peak_mb()} MB", file=sys.stderr)
     if shown is not None:
         print(json.dumps(shown, indent=1) if options.json else _plain(shown))
     return 0
+
+
+def _peak_mb() -> int:
+    """Of this process, so far: the most memory that it held at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3))
 
 
 def _run(options: argparse.Namespace) -> Any:

@@ -40,6 +40,7 @@ from memorization.gates import (
     words,
 )
 from memorization.gates.outcome import Outcome
+from memorization.report import provenance
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -187,6 +188,7 @@ def evaluate(claim: ClaimSpec, table: pd.DataFrame, reference: pd.DataFrame, sca
     except TypeError as error:  # misspelt or missing in figures.yaml
         raise UserError(f"claim {claim.id}: parameters of {claim.test}: {error}") from None
     outcome, verdict, reason = _judge(claim, table, reference, scale, sources)
+    came = provenance.of_rows(table)
     return {
         "figure": table["figure"].iloc[0] if len(table) else "",
         "claim": claim.id,
@@ -204,6 +206,9 @@ def evaluate(claim: ClaimSpec, table: pd.DataFrame, reference: pd.DataFrame, sca
         "reason": reason,
         "scale": scale,
         "data_source": ", ".join(sources),
+        "mark": ", ".join(marks(claim.paper)) or "none",
+        "dataset": ", ".join(sorted({name for name, _ in came.data})),
+        "runs": " ".join(came.runs),
     }
 
 
@@ -222,6 +227,11 @@ def _judge(
     return outcome, REPRODUCED if outcome.verdict_supported else NOT_REPRODUCED, target_note(claim.paper)
 
 
+def marks(paper: str) -> list[str]:
+    """The confidence marks in the text of a paper's value, each once, in order; [] where there is no such value."""
+    return list(dict.fromkeys(re.findall(r"\b(?:verified|derived|unverified|secondary)\b", paper)))
+
+
 def target_note(paper: str) -> str:
     """What a verdict's reader must know about the paper's value, from the confidence marks in its text.
 
@@ -229,10 +239,10 @@ def target_note(paper: str) -> str:
     then says what we measured, not that the paper's value was met. Empty where all are verified, or where the test is a
     control of ours and there is no value.
     """
-    marks = set(re.findall(r"\b(?:verified|derived|unverified|secondary)\b", paper))
-    doubtful = sorted(marks & {"unverified", "secondary"})
+    found = set(marks(paper))
+    doubtful = sorted(found & {"unverified", "secondary"})
     if not doubtful:
         return ""
-    if marks & {"verified", "derived"}:
+    if found & {"verified", "derived"}:
         return f"part of the paper's values are {' or '.join(doubtful)}"
     return f"target unverified: the paper's value ({' or '.join(doubtful)}) was not read from the paper itself"

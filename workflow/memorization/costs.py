@@ -1,106 +1,200 @@
-"""What the papers' sizes would cost: the assumed work of the whole plan, corrected by what a trial cell took per batch.
+"""What a plan will cost before anything is run: per figure hours, memory and disk, from recorded jobs (`costing`).
 
-`snakemake --config scale=trial` trains one cell of every figure at full size for a few batches; then
+    snakemake costs                          the figures of the configuration, at every scale
+    python -m memorization.costs --check     what the other records would have said of each recorded figure
+    python -m memorization.costs --record results/smoke results/reduced     paper_figures/benchmarks/jobs.csv anew
 
-    python -m memorization.costs results/trial
-
-prints a table per figure: trainings, models, and core-hours of training and of exact ranks on this machine.
+Hours are those of one job slot of the recorded machine. A job that is recorded itself takes what it took; all others
+take what their counted operations cost in the recorded jobs (`costing.rates`). This machine's own finished runs count
+as records too, and say how much slower or faster it is.
 """
 
-import json
+import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from memorization import contracts
-from memorization.configuration import ROOT, load_config
+from memorization import tables
+from memorization.configuration import ROOT, Config, load_config, read_yaml
+from memorization.costing import records
+from memorization.costing.counts import GIGA
+from memorization.costing.rates import Model
 from memorization.data.registry import DatasetSpec, registry
-from memorization.expansion import Cell, Plan, dataset_names, expand
-from memorization.federated_specs import FederatedRunSpec
-from memorization.federated_text_specs import FederatedTextRunSpec
-from memorization.monitor import MAILBOX_CHARACTERS, assumed_seconds
-from memorization.preflight import expected_examples
-from memorization.spec_base import Trainable
+from memorization.errors import UserError
+from memorization.expansion import Figure, Plan, dataset_names, expand
 
-STATES_PER_SECOND = 85_000
-"""Of an exact walk, one core (paper_figures/benchmarks/walk.csv)."""
+SCALES = ("smoke", "reduced", "paper")
+KEY = ["kind", "backend", "run", "part"]
+PASSES, FLOPS = 3, 2
+"""Of a training step over one forward pass; floating-point operations of a multiplication and its addition."""
+
+Job = dict[str, Any]
 
 
-def seconds_per_batch(results: Path) -> dict[tuple[str, str], float]:
-    """(back end, run id) -> seconds per mini-batch of one replicate, evaluation after it included, of finished runs; of
-    a federation per round, everything that follows its training included.
-
-    Raises UserError for a run whose curves break their contract.
-    """
+def jobs_of(figure: Figure, datasets: dict[str, DatasetSpec]) -> dict[tuple[str, ...], Job]:
+    """The described jobs (`records.described`) that a figure needs, each once."""
+    wanted = {tables.DERIVED.get(source, source) for source in figure.spec.sources}
+    scored = bool(wanted & set(tables.SCORE_SOURCES))
+    attacked = bool(wanted - {*tables.RUN_SOURCES, *tables.SCORE_SOURCES, "static"})
     found = {}
-    for path in sorted(Path(results).glob("runs/*/*/run.json")):
-        record = json.loads(path.read_text())
-        curves = contracts.read("curves", path.parent)
-        steps = curves.groupby("replicate")["step"].max().sum()
-        took = curves["wall_s"].max() - curves["wall_s"].min()
-        if record["spec"].get("task") in ("federated", "federated_text"):
-            took = record["wall_s"]
-        found[record["backend"], record["run"]] = took / steps
+    for cell in figure.cells:
+        asked = [("train", None)]
+        asked += [("attack", cell.attack)] if cell.attack and attacked else []
+        asked += [("score", cell.score)] if cell.score and scored else []
+        for kind, part in asked:
+            job = records.described(kind, cell.backend, cell.run, part, datasets[cell.run.dataset])
+            found[tuple(job[name] for name in KEY)] = job
     return found
 
 
-def estimate(
-    paper: Plan, trial: Plan, seconds: dict[tuple[str, str], float], datasets: dict[str, DatasetSpec]
-) -> pd.DataFrame:
-    """One row per figure of `paper`: figure, runs, models, tried, training_h and exact_h.
+class Estimator:
+    """Seconds, memory and disk of jobs: recorded where they are, else by the rates of all records."""
 
-    seconds: of the trial's runs (`seconds_per_batch`). training_h: core-hours of all trainings, NaN where no cell of
-    the figure was tried. exact_h: at most, where every walk needs its whole budget.
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.cpu = Model(table[table["device"] == "cpu"])
+        self.gpu = Model(table[table["device"] == "gpu"])
+        known = table[table["device"] == "cpu"].dropna(subset=["seconds"]).groupby(KEY)["seconds"].median()
+        self.known: dict[tuple[str, ...], float] = known.to_dict()
+
+    def seconds(self, key: tuple[str, ...], job: Job) -> float:
+        return self.known.get(key) or self.cpu.seconds(job)
+
+    def row(self, jobs: dict[tuple[str, ...], Job]) -> dict[str, float]:
+        """Of several jobs together: sums, and the memory of the one that needs most."""
+        trained = [job for job in jobs.values() if job["kind"] == "train"]
+        memory = [mb for job in jobs.values() if np.isfinite(mb := self.cpu.memory_mb(job))]
+        return {
+            "trainings": len(trained),
+            "models": int(sum(job["replicates"] for job in trained)),
+            "jobs": len(jobs),
+            "recorded": sum(key in self.known for key in jobs),
+            "cpu_h": sum(self.seconds(key, job) for key, job in jobs.items()) / 3600,
+            "gpu_h": sum(self.gpu.seconds(job) for job in jobs.values()) / 3600 if jobs else 0.0,
+            "memory_gb": max(memory, default=float("nan") if jobs else 0.0) / 1e3,
+            "disk_gb": sum(self.cpu.disk_mb(job) for job in trained) / 1e3,
+            "pflop": sum(job.get("products") or 0.0 for job in trained) * GIGA * PASSES * FLOPS / 1e15,
+        }
+
+
+def table(plan: Plan, estimator: Estimator, datasets: dict[str, DatasetSpec]) -> pd.DataFrame:
+    """One row per figure of `plan`, and a last one, "all", in which what figures share is counted once.
+
+    Columns: paper, figure, trainings, models, jobs, recorded (jobs that are), cpu_h, gpu_h (NaN without a record of a
+    GPU), memory_gb of its largest job, disk_gb of its runs (of "all" with downloads), pflop of arithmetic in training.
     """
+    rows, everything = [], {}
+    for (paper, key), figure in plan.figures.items():
+        jobs = jobs_of(figure, datasets)
+        everything |= jobs
+        rows.append({"paper": paper, "figure": key, **estimator.row(jobs)})
+    last = {"paper": "", "figure": "all", **estimator.row(everything)}
+    used = {cell.run.dataset for figure in plan.figures.values() for cell in figure.cells}
+    last["disk_gb"] += sum(_downloads(datasets[name]) for name in used) / 1e9
+    return pd.DataFrame([*rows, last])
+
+
+def _downloads(dataset: DatasetSpec) -> float:
+    """Bytes of a data set's files, kept as they came and unpacked; unknown sizes count as nothing."""
+    return 2.0 * sum(file.bytes or 0 for file in dataset.files.values())
+
+
+def check(table: pd.DataFrame, plan: Plan, scale: str, datasets: dict[str, DatasetSpec]) -> pd.DataFrame:
+    """What each figure of `plan` took by the records, and what the records of all other runs would have said of it.
+
+    Columns: figure, jobs, recorded_h, predicted_h, ratio; figures without any record at `scale` are left out.
+    """
+    own = table[(table["scale"] == scale) & (table["device"] == "cpu")].dropna(subset=["seconds"])
+    took = own.groupby(KEY)["seconds"].median().to_dict()
     rows = []
-    for key, figure in paper.figures.items():
-        cells = {(cell.backend, cell.run.run_id): cell for cell in figure.cells}
-        tried = trial.figures[key].cells if key in trial.figures else ()
-        rates = [rate for cell in tried if (rate := _rate(seconds, datasets, cell)) is not None]
-        total = sum(c.run.replicates * assumed_seconds(c.run, datasets) for c in cells.values())
-        walks = sum(c.run.replicates * c.attack.exact_steps for c in cells.values() if c.attack is not None)
-        rows.append(
-            {
-                "figure": figure.key,
-                "runs": len(cells),
-                "models": sum(cell.run.replicates for cell in cells.values()),
-                "tried": f"{len(rates)} of {len(tried)}",
-                "training_h": total * sum(rates) / len(rates) / 3600 if rates else float("nan"),
-                "exact_h": walks / STATES_PER_SECOND / 3600,
-            }
-        )
-    return pd.DataFrame(rows)
+    for (_, key), figure in plan.figures.items():
+        jobs = {name: job for name, job in jobs_of(figure, datasets).items() if name in took}
+        if not jobs:
+            continue
+        model = Model(table[~table["run"].isin({job["run"] for job in jobs.values()}) & (table["device"] == "cpu")])
+        said = sum(model.seconds(job) for job in jobs.values()) / 3600
+        measured = sum(took[name] for name in jobs) / 3600
+        rows.append({"figure": key, "jobs": len(jobs), "recorded_h": measured, "predicted_h": said})
+    found = pd.DataFrame(rows, columns=["figure", "jobs", "recorded_h", "predicted_h"])
+    return found.assign(ratio=found["predicted_h"] / found["recorded_h"])
 
 
-def _rate(seconds: dict[tuple[str, str], float], datasets: dict[str, DatasetSpec], cell: Cell) -> float | None:
-    """Seconds that a batch of a trial cell took per second assumed; None where it was not trained.
-
-    Batches are as large whatever the data's size, so that a stand-in gives the same answer.
-    """
-    took = seconds.get((cell.backend, cell.run.run_id))
-    if took is None:
-        return None
-    return took * _batches(cell.run, datasets[cell.run.dataset]) / assumed_seconds(cell.run, datasets)
+def speed(own: pd.DataFrame, committed: pd.DataFrame) -> float:
+    """How many times as long this machine's jobs took as the committed records say; NaN with fewer than five jobs."""
+    model = Model(committed[committed["device"] == "cpu"])
+    long = own[(own["seconds"] >= 5) & (own["device"] == "cpu")]
+    ratios = [row["seconds"] / model.seconds(row) for row in long.to_dict("records")]
+    ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
+    return float(np.median(ratios)) if len(ratios) >= 5 else float("nan")
 
 
-def _batches(spec: Trainable, dataset: DatasetSpec) -> float:
-    """Mini-batches of one replicate's whole training, by the registry's sizes; of a federation its rounds."""
-    if isinstance(spec, (FederatedRunSpec, FederatedTextRunSpec)):
-        return spec.training.rounds
-    examples = expected_examples(spec, dataset)
-    if examples is None:
-        examples = MAILBOX_CHARACTERS * spec.corpus.fraction / spec.training.sequence_length
-    return spec.training.epochs * examples / spec.training.batch_size
+def own_records(datasets: dict[str, DatasetSpec], root: Path = ROOT) -> pd.DataFrame:
+    """Of every finished run in this checkout's results/."""
+    frames = [records.of_results(path.parent, datasets) for path in sorted(root.glob("results/*/benchmarks"))]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=records.COLUMNS)
 
 
-def main(results: str) -> None:
-    """Print the table for the default papers and back ends."""
-    paper, trial = (expand(load_config({"scale": scale}), dataset_names()) for scale in ("paper", "trial"))
+def overview(config: Config, root: Path = ROOT) -> tuple[pd.DataFrame, float]:
+    """`table` of every scale under each other (column scale), and how much slower this machine is (`speed`)."""
     datasets = registry(ROOT / "config" / "datasets.yaml")
-    table = estimate(paper, trial, seconds_per_batch(Path(results)), datasets)
-    print(table.to_string(index=False, float_format=lambda hours: f"{hours:.3g}"))
+    committed, own = records.read(), own_records(datasets, root)
+    estimator = Estimator(pd.concat([frame for frame in (committed, own) if len(frame)], ignore_index=True))
+    frames = []
+    for scale in SCALES:
+        plan = expand(config.model_copy(update={"scale": scale}), dataset_names())
+        frames.append(table(plan, estimator, datasets).assign(scale=scale))
+    return pd.concat(frames, ignore_index=True), speed(own, committed)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line (see the module's text). Returns the exit status."""
+    options = argparse.ArgumentParser(prog="python -m memorization.costs", description=(__doc__ or "").split("\n")[0])
+    options.add_argument("--check", action="store_true", help="predictions beside what was recorded")
+    options.add_argument("--record", nargs="+", type=Path, metavar="RESULTS", help="write the committed records anew")
+    given = options.parse_args(arguments)
+    try:
+        if given.record:
+            _record(given.record)
+        elif given.check:
+            _check()
+        else:
+            show(configured())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def configured(scale: str = "reduced") -> Config:
+    """config/config.yaml at `scale`."""
+    return load_config(read_yaml(ROOT / "config" / "config.yaml") | {"scale": scale})
+
+
+def show(config: Config, root: Path = ROOT) -> None:
+    """Print the overview: one line per figure, the scales side by side."""
+    from memorization.costing.display import overview_table
+
+    shown, slower = overview(config, root)
+    print(overview_table(shown, slower))
+
+
+def _record(folders: list[Path]) -> None:
+    datasets = registry(ROOT / "config" / "datasets.yaml")
+    found = pd.concat([records.of_results(folder, datasets) for folder in folders], ignore_index=True)
+    records.write(found)
+    print(f"{len(found)} jobs: {records.COMMITTED.relative_to(ROOT)}")
+
+
+def _check() -> None:
+    from memorization.costing.display import check_table
+
+    datasets, known = registry(ROOT / "config" / "datasets.yaml"), records.read()
+    for scale in ("smoke", "reduced"):
+        plan = expand(configured(scale), dataset_names())
+        print(check_table(check(known, plan, scale, datasets), scale))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "results/trial")
+    sys.exit(main(sys.argv[1:]))

@@ -124,9 +124,8 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     if not isinstance(spec, DETAILED):
         contracts.write("details", contracts.empty("details"), directory)
     provenance = json.loads((Path(data) / "provenance.json").read_text())
-    record = (
-        _record(spec, backend, provenance) | _about(spec, material) | {"wall_s": round(time.perf_counter() - began, 3)}
-    )
+    took = {"wall_s": round(time.perf_counter() - began, 3), "device": str(engine.choose_device(device))}
+    record = _record(spec, backend, provenance) | _about(spec, material) | took
     with atomic(directory / "run.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-# What a reader opens first: the claims of every figure in one table, and publishing.
+# What a reader opens first: the claims of every figure in one table, the report as one page, and publishing.
 
 
 rule summary:
@@ -6,6 +6,7 @@ rule summary:
         [f"{RESULTS}/claims/{paper}/{figure}.csv" for paper, figure in PLAN.figures],
     output:
         csv="<results>/claims.csv",
+        json="<results>/claims.json",
         html=report(
             "<results>/claims.html",
             caption="../report/claims.rst",
@@ -17,10 +18,37 @@ rule summary:
     localrule: True
     conda:
         "../../envs/torch.yaml"
+    params:
+        code=CODE,
+        figures=FIGURES,
+        tables=TABLES,
     message:
         "Collecting the verdicts"
     script:
         "../scripts/summary.py"
+
+
+rule report:
+    input:
+        claims="<results>/claims.csv",
+        tables=[f"{TABLES}/{paper}/{figure}.csv" for paper, figure in PLAN.figures],
+        figures=[f"{FIGURES}/{paper}/{figure}.png" for paper, figure in PLAN.figures],
+        page=collect("workflow/report/page/page.{kind}", kind=["html", "css", "js"]),
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        code=CODE,
+        figures=lambda wildcards, input: os.path.dirname(os.path.dirname(input.figures[0])),
+        tables=lambda wildcards, input: os.path.dirname(os.path.dirname(input.tables[0])),
+    message:
+        "Writing the report: every claim and every figure on one page"
+    script:
+        "../scripts/page.py"
 
 
 # No output: a publishing rule must never become the producer of committed files.

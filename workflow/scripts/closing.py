@@ -20,8 +20,9 @@ def main(results: str, figures: str) -> None:
         for row in pd.read_csv(path, dtype=str, keep_default_na=False).itertuples():
             shown.add_row(row.claim, row.figure, str(row.paper_value), str(row.ours), row.verdict)
         console.print(shown)
-    drawn = len(list(Path(figures).glob("*/*.png")))
-    console.print(f"{drawn} figures and tables: {figures}/   verdicts: {path}   report: report.html", soft_wrap=True)
+    drawn = len([path for path in Path(figures).glob("*/*.png") if not path.name.startswith("preview_")])
+    places = f"{figures}/   verdicts: {path}   everything on one page: {results}/report.html"
+    console.print(f"{drawn} figures and tables: {places}", soft_wrap=True)
     provenance = [p.read_text() for p in Path(results).glob("data/*/provenance.json")]
     if any('"is_standin": true' in text for text in provenance):
         console.print("Trained on STAND-IN data: no data mirror and no network. Nothing here tests a paper's claim.")

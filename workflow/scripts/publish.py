@@ -10,6 +10,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from memorization import contracts, readme, runs, tables
+from memorization.report import rows
 
 PUBLISHED = Path("paper_figures/published")
 PREVIEW_STEP = 2
@@ -51,7 +52,7 @@ def with_earlier(claims: pd.DataFrame) -> pd.DataFrame:
     earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
     new = set(zip(claims["paper"], claims["figure"], strict=True))
     kept = [pair not in new for pair in zip(earlier["paper"], earlier["figure"], strict=True)]
-    joined = pd.concat([claims, earlier[kept]], ignore_index=True)
+    joined = pd.concat([claims, earlier[kept]], ignore_index=True).fillna("")
     return joined.sort_values(["paper", "figure"], key=lambda names: names.map(_paper_order), kind="stable")
 
 
@@ -78,7 +79,7 @@ def main(scale: str, results: Path, table_paths: list[str], figure_paths: list[s
     record = {"published_with": runs.environment(), "figures": about}
     with contracts.atomic(PUBLISHED / "published.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-    readme.update_claims(Path("README.md"), claims)
+    readme.update_claims(Path("README.md"), rows.completed(claims, rows.papers()))
 
 
 if __name__ == "__main__":

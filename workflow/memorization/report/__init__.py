@@ -1,0 +1,1 @@
+"""The claims table and the report as one web page."""
