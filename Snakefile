@@ -45,6 +45,7 @@ include: "workflow/rules/report.smk"
 
 onstart:
     try:
+        preflight.require_writable([RESULTS, FIGURES])
         environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
     except UserError as error:
         raise WorkflowError(str(error))
