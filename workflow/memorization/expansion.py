@@ -82,6 +82,13 @@ class Plan:
     runs: dict[str, Trainable] = field(default_factory=dict)
     attacks: dict[str, AttackSpec] = field(default_factory=dict)
     scores: dict[str, ScoreSpec] = field(default_factory=dict)
+    sources: dict[str, PaperSpec] = field(default_factory=dict)
+
+    def source(self, paper: str) -> PaperSpec:
+        """A paper whose figures others borrow, read once: YAML takes longer than all the rest."""
+        if paper not in self.sources:
+            self.sources[paper] = self.papers.get(paper) or load_paper(paper)
+        return self.sources[paper]
 
     @property
     def backends(self) -> list[str]:
@@ -136,7 +143,7 @@ def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, 
     for backend in figure.backends:
         backends.require_known(backend, f"{where}: backends")
     static = set(figure.sources) == {"static"}
-    parts = [] if static else _borrowed(figure, where) if figure.cells_of else [(spec, figure)]
+    parts = [] if static else _borrowed(plan, figure, where) if figure.cells_of else [(spec, figure)]
     cells = [cell for own, part in parts for cell in _cells(plan, own, part, where, datasets)]
     if len(figure.cells_of) > 1:  # figures share runs
         first = {}
@@ -158,7 +165,7 @@ def _identity(cell: Cell) -> tuple[str, ...]:
     return (cell.backend, cell.run.run_id, *asked)
 
 
-def _borrowed(figure: FigureSpec, where: str) -> list[tuple[PaperSpec, FigureSpec]]:
+def _borrowed(plan: Plan, figure: FigureSpec, where: str) -> list[tuple[PaperSpec, FigureSpec]]:
     """Paper and figure of every part of the experiment: the figures that `cells_of` names, each under those back ends
     of its own that this figure draws, then `more_cells` on what the first of them starts from.
     """
@@ -168,7 +175,7 @@ def _borrowed(figure: FigureSpec, where: str) -> list[tuple[PaperSpec, FigureSpe
     parts = []
     for name in figure.cells_of:
         paper, _, key = name.partition("/")
-        source = load_paper(paper) if paper in known_papers() else None
+        source = plan.source(paper) if paper in known_papers() else None
         if source is None or key not in source.figures or source.figures[key].cells_of:
             raise UserError(f"{where}: cells_of: no figure {name!r} with cells of its own; write <paper>/<figure>")
         taken = {field: getattr(source.figures[key], field) for field in EXPERIMENT}

@@ -86,6 +86,7 @@ def defence_leaderboard(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
 
 def _points(axes: Axes, rows: pd.DataFrame, why: str) -> None:
     """A numbered point per arm, with its intervals from three models on."""
+    rows = rows.dropna(subset=["cost"])
     if not len(rows):
         return nothing(axes, why)
     axes.set_xscale("symlog", linthresh=LINEAR)
@@ -108,10 +109,12 @@ def _points(axes: Axes, rows: pd.DataFrame, why: str) -> None:
 
 def _stopping_path(axes: Axes, table: pd.DataFrame) -> None:
     """The undefended models while they train: what stopping them at any time costs and leaves."""
-    walked = tidy_leaderboard.path(table)
+    rows = tidy_leaderboard.board(table)
+    plain = rows[(rows["setup"] == "central") & (rows["canary"] == "digits") & (rows["defence"] == "none")]
+    final = plain.drop_duplicates("pair").set_index("pair")["bits_per_character"]
     label = "undefended training, stopped at any time"
-    for _, own in walked.groupby("pair"):
-        cost = own["bits_per_character"] - own["bits_per_character"].iloc[-1]
+    for pair, own in tidy_leaderboard.path(table).groupby("pair"):
+        cost = own["bits_per_character"] - final[pair]
         axes.plot(cost, own["bits"], color="#444444", lw=0.9, ls=(0, (4, 2)), zorder=1, label=label)
 
 

@@ -65,7 +65,7 @@ def _central(table: pd.DataFrame) -> pd.DataFrame:
         about = {"defence": "8 bits", "level": "", "label": "8-bit weights", "bound": False}
         own = {"bits": rounded["bits_int8"], "rank": rounded["rank_int8"], "validation_loss_nats": loss}
         parts.append(rounded.assign(**own, **about))
-    found = pd.concat(parts, ignore_index=True)
+    found = pd.concat([part for part in parts if len(part)], ignore_index=True)
     named = [NAMES[d](v) if d in NAMES else "" for d, v in zip(found["defence"], found["level"], strict=True)]
     label = found["label"].fillna(pd.Series(named, index=found.index)) if "label" in found else named
     loss = found["validation_loss_nats"] * BITS_PER_NAT
