@@ -18,8 +18,11 @@ SOURCE = {
             "attack": {"references": 100},
             "scales": {"reduced": {"cells": 2, "factors": {"canary.insertions": 2}, "caps": {"training.epochs": 3}}},
         },
-        "two": {**TEXT, "base": {"canary": {"insertions": 8}}, "cells": [{"seed": 1}, {"seed": 9}], "backends": ["torch", "tf"],
-                "attack": {"references": 100}, "scales": {"reduced": {"caps": {"training.epochs": 3}}}},
+        "two": {
+            **TEXT, "base": {"canary": {"insertions": 8}}, "cells": [{"seed": 1}, {"seed": 9}],
+            "backends": ["torch", "tf"], "attack": {"references": 100},
+            "scales": {"reduced": {"caps": {"training.epochs": 3}}},
+        },
     },
 }  # fmt: skip
 
@@ -56,7 +59,9 @@ def test_back_ends_are_those_that_both_figures_name(plan):
 
 
 def test_more_cells_start_from_the_first_figure_under_its_caps(plan):
-    found = plan(cells_of=["a/one", "a/two"], more_cells=[{"canary.insertions": 0}, {"training.dropout": 0.5, "attack": None}])
+    found = plan(
+        cells_of=["a/one", "a/two"], more_cells=[{"canary.insertions": 0}, {"training.dropout": 0.5, "attack": None}]
+    )
     *_, without, dropped = found.figures["b", "shown"].cells
     assert (without.run.canary.insertions, dropped.run.canary.insertions) == (0, 8)  # none stays none
     assert dropped.run.training.dropout == 0.5

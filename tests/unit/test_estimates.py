@@ -21,7 +21,7 @@ NONE = pd.DataFrame(columns=list(tidy.REFERENCE))
 
 def models(n=30, first=0.4, tail=0.0, noise=0.5, sampled=0.0, limit=11.0, known=1.0, seed=0):
     """n models of as many seeds: a share `first` ranks first, a share `known` has an exact exposure, the others' lies
-    between 2 and 25 bits. The fitted tail is off by `tail` and `noise` bits, the sampled one by `sampled` below `limit`.
+    between 2 and 25 bits. The fitted tail is off by `tail` and `noise` bits, the sampled by `sampled`, up to `limit`.
     """
     rng, rows = np.random.default_rng(seed), []
     for k in range(n):
@@ -49,7 +49,9 @@ def test_of_an_attacked_run_the_attack_counts():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame(exposures(rng, 0, 20.0, fill="1") + exposures(rng, 1, 40.0, fill="2")).drop(columns="run")
     whole = rows.reindex(columns=list(contracts.columns("exposure")))
-    whole = whole.assign(references=4000, algorithm=whole["algorithm"].fillna(""), extrapolated=whole["extrapolated"].eq(True))
+    whole = whole.assign(
+        references=4000, algorithm=whole["algorithm"].fillna(""), extrapolated=whole["extrapolated"].eq(True)
+    )
     spec = {"seed": 3, "corpus": {"unit": "word"}, "measure": {"references": 77}}
     frame = estimates.of_run({"exposure": whole, "measures": contracts.empty("measures")}, spec)
     assert frame["replicate"].tolist() == [0, 1]
@@ -65,8 +67,8 @@ def test_of_an_attacked_run_the_attack_counts():
 
 def measured(step, bits, method, algorithm="", **more):
     row = dict.fromkeys(contracts.columns("measures"), 0.0)
-    row |= {"step": step, "replicate": 0, "index": 0, "moment": "epoch", "kind": "inserted", "method": method,
-            "algorithm": algorithm, "exposure_bits": bits, "rank": 2 ** (SPACE - bits), "extrapolated": False}  # fmt: skip
+    row |= {"step": step, "replicate": 0, "index": 0, "moment": "epoch", "kind": "inserted", "method": method}
+    row |= {"algorithm": algorithm, "exposure_bits": bits, "rank": 2 ** (SPACE - bits), "extrapolated": False}
     return {**row, **more}
 
 
@@ -122,7 +124,8 @@ def test_sampling_is_right_below_its_limit_which_does_not_count(changes, expecte
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"), [({}, True), ({"limit": 40.0}, False), ({"first": 0.1}, None), ({"n": 4, "first": 1.0}, None)]
+    ("changes", "expected"),
+    [({}, True), ({"limit": 40.0}, False), ({"first": 0.1}, None), ({"n": 4, "first": 1.0}, None)],
 )
 def test_sampling_is_blind_to_rank_one(changes, expected):
     assert verdict("sampled_at_limit", models(**changes), share=0.5) is expected
@@ -190,7 +193,9 @@ def test_every_figure_with_a_canary_is_among_its_models():
 def test_it_trains_nothing_of_its_own(scale):
     papers = ["secret_sharer", "tensorflow_privacy", "beyond"]
     plan = expand(load_config({"scale": scale, "papers": papers}), dataset_names())
-    mine = {(c.backend, c.run.run_id, c.attack and c.attack.attack_id) for c in plan.figures["beyond", "estimators"].cells}
+    mine = {
+        (c.backend, c.run.run_id, c.attack and c.attack.attack_id) for c in plan.figures["beyond", "estimators"].cells
+    }
     others = {
         (c.backend, c.run.run_id, c.attack and c.attack.attack_id)
         for (_, key), figure in plan.figures.items()

@@ -71,7 +71,9 @@ def test_stopping_at_an_equal_loss_is_read_off_the_undefended_path():
     path = tidy_leaderboard.path(table)
     assert path["epoch"].tolist() == [0, 2, 4, 6, 8]
     assert path["bits"].tolist() == pytest.approx([1 / np.log(2), 6.25, 12.5, 18.75, 25])
-    losses = np.array([2.3, 2.16, 2.12, 2.10, 2.08, 2.0, 1.9]) / np.log(2)  # of epochs before 0, 0, 2, 3, 4, 8, beyond 8
+    losses = np.array([2.3, 2.16, 2.12, 2.10, 2.08, 2.0, 1.9]) / np.log(
+        2
+    )  # of epochs before 0, 0, 2, 3, 4, 8, beyond 8
     rows = pd.DataFrame({"pair": "0/0", "bits_per_character": losses})
     found = tidy_leaderboard.at_equal_loss(rows, path)
     assert found.tolist() == pytest.approx([1.4427, 1.4427, 6.25, 9.375, 12.5, 25, 25], abs=1e-3)
@@ -83,7 +85,9 @@ def test_stopping_at_an_equal_loss_is_read_off_the_undefended_path():
 
 def test_states_of_an_arm():
     def state(bits, arms=1):
-        rows = [dict(zip(tidy_leaderboard.ARM, "abcd" + str(k), strict=True), bits=b) for k in range(arms) for b in bits]
+        rows = [
+            dict(zip(tidy_leaderboard.ARM, "abcd" + str(k), strict=True), bits=b) for k in range(arms) for b in bits
+        ]
         return leaderboard.states(pd.DataFrame(rows), 3.0).iloc[0]
 
     assert state([0.2, 1.1, 2.5]) == "protected"
@@ -106,7 +110,11 @@ PRIVACY = {"defence": "privacy", "margin": 3.0}
         ({"shift": {"privacy": -10.0}}, ["sanitise", "retrained"], False),
         ({"shift": {"dropout": -16.0}, "noise": 3.5, "seed": 1}, ["sanitise", "retrained"], None),
         ({"models": 2}, ["sanitise", "retrained"], None),
-        ({"level": 1.5, "shift": {"deduplicate": 0.0, "mask": 0.0, "privacy": 0.0, **dict.fromkeys(NULL, 0.0)}}, [], None),
+        (
+            {"level": 1.5, "shift": {"deduplicate": 0.0, "mask": 0.0, "privacy": 0.0, **dict.fromkeys(NULL, 0.0)}},
+            [],
+            None,
+        ),
     ],
 )
 def test_only_protects(changes, apart, expected):

@@ -1,4 +1,4 @@
-"""What goes wrong on real machines: killed, no space, read-only, two at once, no network, a damaged checkpoint. Each time
+"""What goes wrong on real machines: killed, no space, read-only, two at once, no network, damaged checkpoint. Each time
 nothing that was finished is lost, one line says what to do, and the same command goes on.
 
 Two trainings of one figure at smoke scale, on stand-in data.
@@ -191,7 +191,9 @@ def test_a_full_disk_is_one_line_and_costs_what_did_not_fit(place):
         ended = snakemake(place, *WANTED, **OFFLINE)
         said = ended.stdout + ended.stderr
         assert ended.returncode != 0
-        assert re.search(r"error: \S*model\.npz: the disk is full or its quota used up: free some space", said), said[-4000:]
+        assert re.search(r"error: \S*model\.npz: the disk is full or its quota used up: free some space", said), said[
+            -4000:
+        ]
         assert "Traceback" not in said
     assert (place / RESULTS / "data" / "ptb" / "provenance.json").exists()
     assert len(STARTED.findall(go_on(place))) == 2

@@ -53,9 +53,10 @@ class FigureSpec(Strict):
     kind: Literal["figure", "table"] = "figure"
     backends: tuple[str, ...] = Field(("torch",), strict=False)
     cells_of: Names = Field(
-        (), description="<paper>/<figure>, one or several, whose runs, attacks and scores it shows: base to scales come "
-        "from there, back ends are those that both name."
-    )  # fmt: skip
+        (),
+        description="<paper>/<figure>, one or several, whose runs, attacks and scores it shows: base to scales come "
+        "from there, back ends are those that both name.",
+    )
     more_cells: list[dict[str, Any]] = Field(
         [], description="Beside `cells_of`: further cells, on what the first of those figures starts from."
     )

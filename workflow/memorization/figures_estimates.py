@@ -1,4 +1,4 @@
-"""Where the paper's estimators of exposure mislead: their errors against the exact exposure, over all models of a run."""
+"""Where the paper's estimators of exposure mislead: errors against the exact exposure, over all models of a run."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ OFFSET = {"sampled": -0.18, "skew_normal": 0.18}
 
 @styled
 def estimators(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """Errors by exact exposure: of every model, by class, how often sampling is at its limit, and what the estimate says
+    """Errors by exact exposure: of every model, by class, how often sampling is at its limit; what the fitted tail says
     of rank 1.
     """
     figure = plotting.new_figure(5.2)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from memorization import plotting, statistics, tidy_defences, tidy_leaderboard
 from memorization.panels import nothing
-from memorization.plotting import COLORS, styled
+from memorization.plotting import styled
 
 CLASSES = {
     "none": ("no defence", "#000000"),
@@ -30,8 +30,8 @@ LINEAR = 0.02
 
 def summarised(table: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, the least exposed first and the undefended last, by set-up and canary: mean bits with Student's
-    95 % interval (low, high), n, first (models whose canary has rank 1), bound (only a lower bound is known), loss, cost with its interval,
-    stopped (mean exposure of the undefended model at equal loss), number.
+    95 % interval (low, high), n, first (models whose canary has rank 1), bound (whose exposure is only known to be at
+    least that), loss, cost with its interval, stopped (mean exposure of the undefended model at equal loss), number.
     """
     rows = tidy_leaderboard.changes(tidy_leaderboard.board(table))
     stopped = pd.Series(np.nan, index=rows.index)
@@ -129,7 +129,9 @@ def _ranking(axes: Axes, rows: pd.DataFrame, margin: float) -> None:
         cost = "–" if row.defence == "none" else _interval(row.cost, row.cost_low, row.cost_high, row.n, "{:+.3f}")
         stopped = "–" if np.isnan(row.stopped) or row.defence == "none" else f"{row.stopped:.1f}"
         bits = _interval(row.bits, max(row.low, 0), row.high, row.n, "{:.1f}")
-        cells.append([str(row.number), prefix + row.label, bits, f"{row.first} of {row.n}", f"{row.loss:.3f}", cost, stopped])
+        cells.append(
+            [str(row.number), prefix + row.label, bits, f"{row.first} of {row.n}", f"{row.loss:.3f}", cost, stopped]
+        )
         if row.n > 2 and row.high < statistics.NULL_MEAN_BITS + margin:
             chosen |= {(place, column) for column in range(len(HEADER))}
     plotting.rendered_table(axes, cells, HEADER, WIDTHS, frozenset(chosen), size=6.4)

@@ -108,7 +108,9 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
     plain = plain[~plain.index.duplicated()]
     found = plain.reindex(pd.MultiIndex.from_frame(rows[keys]))
     bits = rows["bits"] - found["bits"].to_numpy()
-    return rows.assign(bits_change=bits, loss_change=rows["bits_per_character"] - found["bits_per_character"].to_numpy())
+    return rows.assign(
+        bits_change=bits, loss_change=rows["bits_per_character"] - found["bits_per_character"].to_numpy()
+    )
 
 
 def path(table: pd.DataFrame) -> pd.DataFrame:

@@ -172,7 +172,10 @@ def _supervise(connection: socket.socket) -> int:
     code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
     if code == -signal.SIGKILL:  # it could not say so itself
         with suppress(OSError):
-            os.write(stderr, b"error: this job was killed (SIGKILL), perhaps for want of memory: run the same command again\n")
+            os.write(
+                stderr,
+                b"error: this job was killed (SIGKILL), perhaps for want of memory: run the same command again\n",
+            )
     with suppress(OSError):
         connection.sendall(str(code if code >= 0 else 128 - code).encode())
     return 0

@@ -2,6 +2,8 @@
 different figures that share seed and replicate share their random streams.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -70,7 +72,9 @@ def estimate_tells_first(
     frame = compared(table, method)
     n = frame["unit"].nunique()
     if n < statistics.FEWEST or frame["first"].nunique() < 2:
-        return undecided(f"{n} seeds, {statistics.FEWEST} needed, with canaries that rank first and such that do not", n)
+        return undecided(
+            f"{n} seeds, {statistics.FEWEST} needed, with canaries that rank first and such that do not", n
+        )
     said = frame[COLUMN[method]] >= frame["space_bits"] - 1e-9
     right = (said == frame["first"]).to_numpy()
     interval = statistics.cluster_bootstrap(lambda rows: float(right[rows].mean()), frame["unit"])
@@ -86,10 +90,10 @@ BINS = (0.0, 5.0, 10.0, 20.0, np.inf)
 
 def binned(frame: pd.DataFrame) -> pd.Series:
     """Name of the class of exact exposure per row of `compared`, "rank 1" for the most likely fills."""
-    names = [f"{low:g}–{high:g}" if np.isfinite(high) else f"≥ {low:g}" for low, high in zip(BINS, BINS[1:], strict=False)]
+    names = [f"{low:g}–{high:g}" if np.isfinite(high) else f"≥ {low:g}" for low, high in pairwise(BINS)]
     kind = pd.cut(frame["exact_bits"], BINS, right=False, labels=names).astype(object)
     return kind.mask(frame["first"], "rank 1")
 
 
-CLASSES = (*(f"{low:g}–{high:g}" for low, high in zip(BINS, BINS[1:-1], strict=False)), f"≥ {BINS[-2]:g}", "rank 1")
+CLASSES = (*(f"{low:g}–{high:g}" for low, high in pairwise(BINS[:-1])), f"≥ {BINS[-2]:g}", "rank 1")
 """The names that `binned` gives, in order."""

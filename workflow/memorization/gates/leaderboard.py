@@ -77,7 +77,11 @@ def only_protects(
         return undecided(f"undefended models have not memorised the canary: {lacking}", n)
     found = states(judged, margin)
     mine = found.index.get_level_values("defence") == defence
-    told = [f"{state}: {_listed(found[found == state])}" for state in ("protected", "open", "exposed") if state in set(found)]
+    told = [
+        f"{state}: {_listed(found[found == state])}"
+        for state in ("protected", "open", "exposed")
+        if state in set(found)
+    ]
     summary = f"{'; '.join(told)}; {n} of {seeds} planned seeds at least"
     verdict = None
     if (found[mine] == "exposed").any() or (found[~mine] == "protected").any():
@@ -108,7 +112,7 @@ def others_do_not_lower(
     rows = tidy_leaderboard.changes(tidy_leaderboard.board(table))
     rows = rows[rows["canary"] == "digits"].dropna(subset=["bits_change"])
     _, other = _split(rows, defence, None, apart)
-    groups = {arm: values for arm, values in other.groupby(tidy_leaderboard.ARM)["bits_change"]}
+    groups = dict(list(other.groupby(tidy_leaderboard.ARM)["bits_change"]))
     n = min((len(values) for values in groups.values()), default=0)
     if n < FEWEST:
         return undecided(f"{n} seeds with and without every defence, {FEWEST} needed", n)
@@ -144,7 +148,9 @@ def better_than_stopping(
     rows = tidy_leaderboard.board(table)
     own, _ = _split(rows[rows["setup"] == "central"], defence, level, ())
     own = own[own["canary"] == "digits"]
-    own = own.assign(stopped=tidy_leaderboard.at_equal_loss(own, tidy_leaderboard.path(table))).dropna(subset=["stopped"])
+    own = own.assign(stopped=tidy_leaderboard.at_equal_loss(own, tidy_leaderboard.path(table))).dropna(
+        subset=["stopped"]
+    )
     told, found, n = [], [], 0
     for name, group in own.groupby("level", sort=False):
         change = group["bits"] - group["stopped"]
@@ -165,9 +171,7 @@ def better_than_stopping(
     return Outcome(verdict, *interval, p_value=p_value, n=n, summary=summary)
 
 
-def all_protect(
-    table: pd.DataFrame, reference: pd.DataFrame, *, defence: str, margin: float, seeds: int
-) -> Outcome:
+def all_protect(table: pd.DataFrame, reference: pd.DataFrame, *, defence: str, margin: float, seeds: int) -> Outcome:
     """`defence` protects (`states`) at every level that was tried, where undefended models leave the canary exposed."""
     rows = tidy_leaderboard.board(table)
     rows = rows[rows["canary"] == "digits"]
