@@ -143,6 +143,11 @@ def test_models_without_an_exact_rank_are_left_out_and_told():
     outcome = TESTS["estimate_unbiased"](models(known=0.5), NONE, method="skew_normal", margin=3.0, seeds=20)
     assert "15 of 30 without a finished exact rank left out" in outcome.summary
     assert outcome.n == 8
+    outcome = TESTS["estimate_unbiased"](
+        models(known=0.5), NONE, method="skew_normal", margin=3.0, seeds=20, importance=True
+    )
+    assert "; 10 of them against importance sampling" in outcome.summary
+    assert outcome.n == 18
 
 
 def test_classes_of_exact_exposure():
@@ -150,7 +155,7 @@ def test_classes_of_exact_exposure():
     kinds = gates.binned(frame)
     assert set(kinds) <= set(gates.CLASSES)
     assert (kinds[frame["first"]] == "rank 1").all()
-    assert frame.loc[kinds == "5–10", "exact_bits"].between(5, 10, inclusive="left").all()
+    assert frame.loc[kinds == "5–10", "known_bits"].between(5, 10, inclusive="left").all()
 
 
 # --- the drawing and the plan -------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ def test_draws(changes):
 
 
 def test_says_so_when_there_is_nothing():
-    assert "no model with an exact exposure" in draw(models()[:0])[1]
+    assert "no model with a known exposure" in draw(models()[:0])[1]
 
 
 def test_every_figure_with_a_canary_is_among_its_models():

@@ -23,41 +23,52 @@ def estimators(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     grid = figure.add_gridspec(2, 3, height_ratios=[1.25, 1], width_ratios=[1.5, 1, 0.9])
     above = figure.add_subplot(grid[0, :])
     boxes, limits, told = (figure.add_subplot(grid[1, i]) for i in range(3))
-    frames = {method: estimates.compared(table, method) for method in METHODS}
+    frames = {method: estimates.compared(table, method, importance=True) for method in METHODS}
     every = tidy.rows(table, "estimates")
     known = int(every["exact_bits"].notna().sum())
-    above.set_title(f"(a) Error of every model, {known} of {len(every)} with an exact exposure")
-    boxes.set_title("(b) By exact exposure")
+    other = max(len(frame) for frame in frames.values()) - known
+    above.set_title(
+        f"(a) Error of every model: {known} of {len(every)} with an exact exposure, {other} importance-sampled"
+    )
+    boxes.set_title("(b) By exposure")
     limits.set_title("(c) Sampling at its limit")
     told.set_title("(d) Does it rank first?")
-    if not known:
+    if not known + other:
         for axes in (above, boxes, limits, told):
-            nothing(axes, "no model with an exact exposure")
+            nothing(axes, "no model with a known exposure")
         return figure
     _errors(above, frames, reference)
     _boxes(boxes, frames)
     _limits(limits, frames["sampled"])
-    _decisions(told, frames["skew_normal"])
-    plotting.legend_below(figure, (above,), 4)
+    _decisions(told, estimates.compared(table, "skew_normal"))
+    plotting.legend_below(figure, (above,), 3)
     return figure
 
 
 def _errors(axes: Axes, frames: dict[str, pd.DataFrame], reference: pd.DataFrame) -> None:
-    """Estimate minus exact exposure against the exact one; crosses: sampling at its limit."""
+    """Estimate minus exact exposure against the exact one, open where that is importance-sampled; crosses: sampling at
+    its limit.
+    """
     for method, frame in frames.items():
-        limited = frame["sampled_at_limit"] & (method == "sampled")
-        for chosen, marker, name in ((~limited, "o", ""), (limited, "x", ", at its limit")):
+        limited, exact = frame["sampled_at_limit"] & (method == "sampled"), frame["exact_bits"].notna()
+        style = {"s": 14, "alpha": 0.6, "lw": 0.8, "zorder": 3}
+        for chosen, name, fill in (
+            (~limited & exact, "", {"color": COLORS[method]}),
+            (~limited & ~exact, ", importance-sampled truth", {"facecolor": "none", "edgecolor": COLORS[method]}),
+            (limited, ", at its limit", {"marker": "x", "color": COLORS[method]}),
+        ):
             part = frame[chosen]
             if len(part):
-                style = {"s": 14, "marker": marker, "color": COLORS[method], "alpha": 0.55, "lw": 0.8, "zorder": 3}
                 label = f"{LABELS[method]}{name}, n = {len(part)}"
-                axes.scatter(part["exact_bits"], part["error"], label=label, **style)
+                axes.scatter(part["known_bits"], part["error"], label=label, **style, **fill)
     axes.axhline(0, color=COLORS["exact"], lw=0.8, zorder=2)
     margin, mark = plotting.value(reference, "slack", "skew-normal")
     if np.isfinite(margin):
         axes.axhspan(-margin, margin, color=COLORS["control"], alpha=0.18, lw=0, zorder=0,
                      label=f"±{margin:g} bits, the paper's slack ({mark})")  # fmt: skip
-    axes.set(xlabel="exact exposure (bits)", ylabel="estimate − exact (bits)", xlim=(-0.5, None))
+    axes.set(
+        xlabel="exact exposure (bits; open: importance-sampled)", ylabel="estimate − exact (bits)", xlim=(-0.5, None)
+    )
 
 
 def _boxes(axes: Axes, frames: dict[str, pd.DataFrame]) -> None:
@@ -77,7 +88,7 @@ def _boxes(axes: Axes, frames: dict[str, pd.DataFrame]) -> None:
     axes.axhline(0, color=COLORS["exact"], lw=0.8, zorder=1)
     names = [f"{name}\nn = {counts[name]}" for name in estimates.CLASSES]
     axes.set_xticks(range(len(names)), names, fontsize=6.3)
-    axes.set(xlabel="exact exposure (bits)", ylabel="estimate − exact (bits)", xlim=(-0.6, len(names) - 0.4))
+    axes.set(xlabel="exposure (bits)", ylabel="estimate − exact (bits)", xlim=(-0.6, len(names) - 0.4))
 
 
 def _limits(axes: Axes, frame: pd.DataFrame) -> None:
@@ -90,7 +101,7 @@ def _limits(axes: Axes, frame: pd.DataFrame) -> None:
         axes.annotate(text, (place, 0 if np.isnan(share) else 100 * share), xytext=(0, 1), textcoords="offset points",
                       ha="center", va="bottom", fontsize=6.3)  # fmt: skip
     axes.set_xticks(range(len(shares)), estimates.CLASSES, fontsize=5.8)
-    axes.set(xlabel="exact exposure (bits)", ylabel="of the models (%)", ylim=(0, 112))
+    axes.set(xlabel="exposure (bits)", ylabel="of the models (%)", ylim=(0, 112))
 
 
 def _decisions(axes: Axes, frame: pd.DataFrame) -> None:

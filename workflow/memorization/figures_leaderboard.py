@@ -38,12 +38,13 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
     own = (rows["setup"] == "central") & (rows["canary"] == "digits")
     stopped[own] = tidy_leaderboard.at_equal_loss(rows[own], tidy_leaderboard.path(table))
     rows = rows.assign(stopped=stopped)
-    listed = []
+    listed, most = [], tidy_defences.ceilings(table)
     for arm, group in rows.groupby(tidy_leaderboard.ARM):
+        ceiling = most.get(arm[1], np.inf) if arm[0] == "central" else np.inf
         bits, cost = statistics.t_interval(group["bits"]), statistics.t_interval(group["loss_change"].dropna())
         listed.append({
             **dict(zip(tidy_leaderboard.ARM, arm, strict=True)),
-            "bits": bits.estimate, "low": bits.low, "high": bits.high, "n": len(group),
+            "bits": bits.estimate, "low": bits.low, "high": min(bits.high, ceiling), "n": len(group),
             "first": int(group["first"].sum()), "bound": int(group["bound"].sum()),
             "loss": group["bits_per_character"].mean(), "cost": cost.estimate, "cost_low": cost.low,
             "cost_high": cost.high, "stopped": group["stopped"].mean(),
@@ -73,7 +74,7 @@ def defence_leaderboard(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     plotting.ceiling(left, tidy_defences.ceilings(table)["digits"])
     for axes, value in ((left, "validation"), (right, "test")):
         plotting.null_band(axes, tidy_defences.controls(table), label=axes is left)
-        axes.set_xlabel(f"cost: {value} loss above the undefended (bits per char.)")
+        axes.set_xlabel(f"cost: change of {value} loss\n(bits per character)")
         axes.set_ylim(-0.5, None)
     left.set_ylabel("exposure (bits)")
     margin, _ = plotting.value(reference, "margin", "exposure")

@@ -13,22 +13,33 @@ from memorization.gates.outcome import Outcome, decide, shown, undecided
 COLUMN = {"sampled": "sampled_bits", "skew_normal": "skew_normal_bits"}
 
 
-def compared(table: pd.DataFrame, method: str) -> pd.DataFrame:
+def compared(table: pd.DataFrame, method: str, importance: bool = False) -> pd.DataFrame:
     """The models with an exact exposure and an estimate by `method`: columns of `estimates`, unit ("seed/replicate"),
-    first (bool: exact rank 1), error (bits, estimate minus exact).
+    first (bool: exact rank 1), known_bits (exact), error (bits, estimate minus known_bits).
+
+    importance: where no walk was finished, as of hardly exposed canaries none is, known_bits is importance-sampled.
     """
-    frame = tidy.rows(table, "estimates").dropna(subset=["exact_bits", COLUMN[method]])
-    error = frame[COLUMN[method]] - frame["exact_bits"]
+    frame = tidy.rows(table, "estimates")
+    known = frame["exact_bits"].fillna(frame["importance_bits"]) if importance else frame["exact_bits"]
+    frame = frame.assign(known_bits=known).dropna(subset=["known_bits", COLUMN[method]])
+    error = frame[COLUMN[method]] - frame["known_bits"]
     return frame.assign(unit=tidy.seeds(frame), first=frame["rank"] == 1, error=error)
 
 
 def estimate_unbiased(
-    table: pd.DataFrame, reference: pd.DataFrame, *, method: str, margin: float, seeds: int
+    table: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    method: str,
+    margin: float,
+    seeds: int,
+    importance: bool = False,
 ) -> Outcome:
-    """Estimate minus exact exposure is zero on average over canaries that do not rank first, within +-margin bits (TOST
-    of the seeds' mean errors). Of `sampled` only those count whose estimate is not at its limit.
+    """Estimate minus exact (with `importance` else importance-sampled) exposure is zero on average over canaries that
+    do not rank first, within +-margin bits (TOST of the seeds' mean errors). Of `sampled` only those count whose estimate
+    is not at its limit.
     """
-    frame = compared(table, method)
+    frame = compared(table, method, importance)
     frame = frame[~frame["first"] & ~(frame["sampled_at_limit"] & (method == "sampled"))]
     values = frame.groupby("unit")["error"].mean()
     if len(values) < 3:
@@ -37,7 +48,12 @@ def estimate_unbiased(
     verdict = decide(test.p_value < 0.05, interval.low > margin or interval.high < -margin, len(values), seeds)
     off = float((frame["error"].abs() > margin).mean())
     summary = f"mean error {shown(interval, 'bits')} (90 %); {off:.0%} of {len(frame)} models off by more than "
-    summary += f"{margin:g} bits, at most by {frame['error'].abs().max():.3g}; {_left_out(table)}"
+    summary += f"{margin:g} bits, at most by {frame['error'].abs().max():.3g}; "
+    summary += (
+        f"{int(frame['exact_bits'].isna().sum())} of them against importance sampling"
+        if importance
+        else _left_out(table)
+    )
     return Outcome(verdict, *interval, *test, n=len(values), summary=summary)
 
 
@@ -89,9 +105,9 @@ BINS = (0.0, 5.0, 10.0, 20.0, np.inf)
 
 
 def binned(frame: pd.DataFrame) -> pd.Series:
-    """Name of the class of exact exposure per row of `compared`, "rank 1" for the most likely fills."""
+    """Name of the class of known exposure per row of `compared`, "rank 1" for the most likely fills."""
     names = [f"{low:g}–{high:g}" if np.isfinite(high) else f"≥ {low:g}" for low, high in pairwise(BINS)]
-    kind = pd.cut(frame["exact_bits"], BINS, right=False, labels=names).astype(object)
+    kind = pd.cut(frame["known_bits"], BINS, right=False, labels=names).astype(object)
     return kind.mask(frame["first"], "rank 1")
 
 
