@@ -36,8 +36,8 @@ def estimate_unbiased(
     importance: bool = False,
 ) -> Outcome:
     """Estimate minus exact (with `importance` else importance-sampled) exposure is zero on average over canaries that
-    do not rank first, within +-margin bits (TOST of the seeds' mean errors). Of `sampled` only those count whose estimate
-    is not at its limit.
+    do not rank first, within +-margin bits (TOST of the seeds' mean errors). Of `sampled` only those count whose
+    estimate is not at its limit.
     """
     frame = compared(table, method, importance)
     frame = frame[~frame["first"] & ~(frame["sampled_at_limit"] & (method == "sampled"))]
