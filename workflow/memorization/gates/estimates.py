@@ -97,7 +97,7 @@ def estimate_tells_first(
     missed, wrong = int((frame["first"] & ~said).sum()), int((~frame["first"] & said).sum())
     verdict = decide(interval.low > share, interval.high < share, n, seeds)
     summary = f"right in {int(right.sum())} of {len(frame)} models, share {shown(interval)}; missed {missed} of "
-    summary += f"{int(frame['first'].sum())} with rank 1, wrong of {wrong} of {int((~frame['first']).sum())} others; "
+    summary += f"{int(frame['first'].sum())} with rank 1, wrong on {wrong} of {int((~frame['first']).sum())} others; "
     return Outcome(verdict, *interval, n=n, summary=summary + _left_out(table))
 
 
