@@ -32,7 +32,7 @@ def estimators(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     )
     boxes.set_title("(b) By exposure")
     limits.set_title("(c) Sampling at its limit")
-    told.set_title("(d) Does it rank first?")
+    told.set_title("(d) Rank 1?")
     if not known + other:
         for axes in (above, boxes, limits, told):
             nothing(axes, "no model with a known exposure")
@@ -41,7 +41,7 @@ def estimators(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     _boxes(boxes, frames)
     _limits(limits, frames["sampled"])
     _decisions(told, estimates.compared(table, "skew_normal"))
-    plotting.legend_below(figure, (above,), 3)
+    plotting.legend_below(figure, (above,), 2)
     return figure
 
 
@@ -54,7 +54,7 @@ def _errors(axes: Axes, frames: dict[str, pd.DataFrame], reference: pd.DataFrame
         style = {"s": 14, "alpha": 0.6, "lw": 0.8, "zorder": 3}
         for chosen, name, fill in (
             (~limited & exact, "", {"color": COLORS[method]}),
-            (~limited & ~exact, ", importance-sampled truth", {"facecolor": "none", "edgecolor": COLORS[method]}),
+            (~limited & ~exact, ", against importance sampling", {"facecolor": "none", "edgecolor": COLORS[method]}),
             (limited, ", at its limit", {"marker": "x", "color": COLORS[method]}),
         ):
             part = frame[chosen]

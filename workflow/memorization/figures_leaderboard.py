@@ -23,7 +23,7 @@ CLASSES = {
 """Defence -> class and its colour."""
 HEADER = ["", "defence", "exposure, 95 %\n(bits)", "at rank 1", "loss\n(bits/char.)", "cost, 95 %\n(bits/char.)",
           "stopped at that\nloss (bits)"]  # fmt: skip
-WIDTHS = [0.05, 0.33, 0.2, 0.1, 0.1, 0.19, 0.13]
+WIDTHS = [0.04, 0.27, 0.15, 0.09, 0.1, 0.21, 0.14]
 LINEAR = 0.02
 """Cost in bits per character below which the axis is linear."""
 
