@@ -50,6 +50,7 @@ include: "workflow/rules/costs.smk"
 onstart:
     try:
         if not only_counting():
+            preflight.require_writable([RESULTS, FIGURES])
             environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
     except UserError as error:
         raise WorkflowError(str(error))

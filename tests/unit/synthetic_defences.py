@@ -32,30 +32,34 @@ def defended(
     noise: float = 0.2,
     int8: tuple[float, float] = (0.0, 0.004),
     seed: int = 0,
+    loss: dict[str, float] | None = None,
+    more: dict[str, dict] | None = None,
     **options,
 ) -> pd.DataFrame:
     """Undefended models reach `level` bits at epoch 8, cell c of CELLS `level + shift[c]`; 8-bit weights change
-    exposure and loss by `int8`. Exposure rises, and loss falls, by the same steps in every model of a cell.
+    exposure and loss by `int8`. Exposure rises, and loss falls, by the same steps in every model of a cell; cell c's
+    lies `loss[c]` nats higher. more: further cells.
     """
     shift = {"mask": -level + 1.4, "deduplicate": -8.0, "privacy": -level + 1.4} | (shift or {})
     rng, frames = np.random.default_rng(seed), {name: [] for name in ("curves", "measures", "exposure", "scores")}
-    for number, (cell, varied) in enumerate(CELLS.items()):
+    for number, (cell, varied) in enumerate({**CELLS, **(more or {})}.items()):
         for k in range(models):
             about = {"run": f"{number:012x}", "replicate": k, "private": False, **varied}
             final = max(level + shift.get(cell, 0.0) + rng.normal(0, noise), 0.05)
             asked = [{"attack.quantize": how, "score.quantize": how} for how in ("none", "int8")]
             for own in asked if cell == "base" else [{}]:
-                _trained(frames, rng, {**about, **own}, final, every=cell in ("base", "adam", "sgd", "bagging"))
+                _trained(frames, rng, {**about, **own}, final, every=cell in ("base", "adam", "sgd", "bagging"),
+                         above=(loss or {}).get(cell, 0.0))  # fmt: skip
             if cell == "base":
-                for own, (bits, loss) in zip(asked, ((0, 0), int8), strict=True):
-                    _asked(frames, rng, {**about, **own}, final + bits, 2.0 + loss)
+                for own, (bits, worse) in zip(asked, ((0, 0), int8), strict=True):
+                    _asked(frames, rng, {**about, **own}, final + bits, 2.0 + worse)
     return table(figure, frames, **options)
 
 
-def _trained(frames, rng, about: dict, final: float, every: bool) -> None:
+def _trained(frames, rng, about: dict, final: float, every: bool, above: float) -> None:
     """Curves of nine epochs, and measures of every second one, or of the last."""
     for epoch in range(9):
-        loss = 2.0 + 0.02 * (8 - epoch) + 0.001 * about["replicate"]
+        loss = 2.0 + 0.02 * (8 - epoch) + 0.001 * about["replicate"] + above
         frames["curves"].append({
             **about, "step": STEPS * epoch, "epoch": float(epoch), "train_loss_nats": loss, "wall_s": 1.0 * epoch,
             "validation_loss_nats": loss, "test_loss_nats": loss, "kept": epoch == 8,

@@ -1,5 +1,6 @@
 """File contracts, tables, and the generated part of the README."""
 
+import errno
 import json
 
 import pandas as pd
@@ -43,15 +44,26 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
-    def fail():
+    def fail(error):
         with contracts.atomic(path) as temporary:
             temporary.write_text("half")
-            raise OSError(28, "No space left on device")
+            raise error
 
-    with pytest.raises(OSError, match="space"):
-        fail()
+    for number, said in ((errno.ENOSPC, "disk is full"), (errno.EFBIG, "larger than"), (errno.EROFS, "not be written")):
+        with pytest.raises(UserError, match=rf"a\.txt: .*{said}.* run the same command again"):
+            fail(OSError(number, "said by the system"))
+    with pytest.raises(ValueError, match="other"):
+        fail(ValueError("other"))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".model.npz.123", ".curves.csv.9", ".hidden", ".snakemake_timestamp", "model.npz", "a.12"):
+        (tmp_path / name).touch()
+    contracts.remove_leftovers(tmp_path)
+    kept = {".hidden", ".snakemake_timestamp", "model.npz", "a.12"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_table_carries_provenance_and_varied_keys(tmp_path):

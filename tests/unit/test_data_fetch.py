@@ -223,7 +223,7 @@ def test_disk_full_is_one_line(place, mirror, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(UserError, match="No space left on device; free some space") as caught:
+    with pytest.raises(UserError, match="the disk is full or its quota used up: free some space") as caught:
         place(closed, mirror=mirror)
     assert "\n" not in str(caught.value)
 

@@ -1,5 +1,7 @@
 """What cannot be run is refused while the plan is made, in one line that says what is possible."""
 
+import errno
+
 import pytest
 
 from memorization import backends, expansion, preflight
@@ -65,3 +67,18 @@ def test_what_can_be_run_is_accepted(plan, cell):
 def test_the_committed_figures_pass_at_every_scale():
     for scale in ("smoke", "reduced", "paper", "trial"):
         preflight.check(expansion.expand(load_config({"scale": scale}), set(DATASETS)), DATASETS)
+
+
+def test_folders_are_made_and_one_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    preflight.require_writable([tmp_path / "a" / "b", tmp_path])
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/c: no file can be made in it \(.+\): mend that"):
+        preflight.require_writable([tmp_path / "file" / "c"])
+
+    def refuse(**options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(preflight.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"may not be written \(Read-only file system\): make the folder writable"):
+        preflight.require_writable([tmp_path])

@@ -34,6 +34,10 @@ def leave():
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
+def complain():
+    from memorization.errors import UserError
+    raise UserError("mend this")
+
 def wait(path):
     open(path, "w").write(str(os.getpid()))
     time.sleep(60)
@@ -114,6 +118,17 @@ def test_how_a_job_ends_is_how_its_client_ends(server, target, status):
     errors = process.communicate(timeout=20)[1]
     assert process.returncode == status
     assert ("this job fails" in errors) == (target == "jobs:fail")
+    assert ("error: this job was killed (SIGKILL)" in errors) == (target == "jobs:die")
+
+
+@pytest.mark.parametrize("warmed", [True, False])
+def test_what_a_user_can_mend_is_one_line(request, jobs, warmed):
+    if warmed:
+        request.getfixturevalue("server")
+    process = client("jobs:complain")
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 1
+    assert errors == "error: mend this\n"
 
 
 def test_a_job_ends_with_its_client(server, jobs):

@@ -2,27 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from memorization.errors import UserError
 from memorization.figure_specs import ScaleSpec
+from memorization.spec_base import Names
 from memorization.specs import Strict
 
 T = TypeVar("T", bound=BaseModel)
 
 ROOT = Path(__file__).parents[2]
 """The repository: config/ and workflow/ are found relative to it."""
-
-
-def _listed(value: Any) -> Any:
-    """`--config figures=fig08_overtraining` means a list of one."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class DataConfig(Strict):

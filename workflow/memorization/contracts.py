@@ -1,13 +1,17 @@
 """The file contracts of workflow/schemas/files.yaml, and atomic writing of files that keep them."""
 
+import errno
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import yaml
+
+from memorization.errors import UserError
 
 SCHEMAS = Path(__file__).parents[1] / "schemas" / "files.yaml"
 _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "object"}
@@ -39,14 +43,43 @@ def empty(name: str) -> pd.DataFrame:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved there only when the block ends well: no half-written file is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path`, moved there only when the block ends well: no half-written file is ever seen.
+
+    Raises UserError where the disk does not take it (`disk_error`).
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise disk_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # none was begun, or the folder may not be written
+            temporary.unlink()
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what `atomic` left in `directory` when a process was killed in its block. Nobody may be writing there."""
+    for path in directory.glob(".*"):
+        if re.fullmatch(r"\..+\.\d+", path.name):
+            path.unlink(missing_ok=True)
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """A UserError for a full disk, an exceeded quota or file size, or a folder that may not be written; any other error
+    unchanged.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"{path}: the disk is full or its quota used up: free some space and run the same command again"
+        )
+    if error.errno == errno.EFBIG:
+        return UserError(f"{path}: larger than files may be here: raise `ulimit -f` and run the same command again")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        why = f"may not be written ({error.strerror})"
+        return UserError(f"{path}: {why}: make the folder writable and run the same command again")
+    return error
 
 
 def write(name: str, frame: pd.DataFrame, directory: Path) -> None:

@@ -82,6 +82,13 @@ class Plan:
     runs: dict[str, Trainable] = field(default_factory=dict)
     attacks: dict[str, AttackSpec] = field(default_factory=dict)
     scores: dict[str, ScoreSpec] = field(default_factory=dict)
+    sources: dict[str, PaperSpec] = field(default_factory=dict)
+
+    def source(self, paper: str) -> PaperSpec:
+        """A paper whose figures others borrow, read once: YAML takes longer than all the rest."""
+        if paper not in self.sources:
+            self.sources[paper] = self.papers.get(paper) or load_paper(paper)
+        return self.sources[paper]
 
     @property
     def backends(self) -> list[str]:
@@ -133,12 +140,16 @@ def _where(paper: str, key: str = "") -> str:
 
 def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str]) -> None:
     where = _where(paper, key)
-    if figure.cells_of is not None:
-        spec, figure = _borrowed(figure, where)
     for backend in figure.backends:
         backends.require_known(backend, f"{where}: backends")
     static = set(figure.sources) == {"static"}
-    cells = [] if static else list(_cells(plan, spec, figure, where, datasets))
+    parts = [] if static else _borrowed(plan, figure, where) if figure.cells_of else [(spec, figure)]
+    cells = [cell for own, part in parts for cell in _cells(plan, own, part, where, datasets)]
+    if len(figure.cells_of) > 1:  # figures share runs
+        first = {}
+        for cell in cells:
+            first.setdefault(_identity(cell), cell)
+        cells = list(first.values())
     plan.figures[paper, key] = Figure(paper, key, figure, tuple(cells))
     for cell in cells:
         plan.runs[cell.run.run_id] = cell.run
@@ -148,16 +159,34 @@ def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, 
             plan.scores[cell.score.score_id] = cell.score
 
 
-def _borrowed(figure: FigureSpec, where: str) -> tuple[PaperSpec, FigureSpec]:
-    """The paper and the figure, its experiments taken from the figure that `cells_of` names."""
+def _identity(cell: Cell) -> tuple[str, ...]:
+    """What makes two cells of different figures the same row of files."""
+    asked = (cell.attack.attack_id if cell.attack else "", cell.score.score_id if cell.score else "")
+    return (cell.backend, cell.run.run_id, *asked)
+
+
+def _borrowed(plan: Plan, figure: FigureSpec, where: str) -> list[tuple[PaperSpec, FigureSpec]]:
+    """Paper and figure of every part of the experiment: the figures that `cells_of` names, each under those back ends
+    of its own that this figure draws, then `more_cells` on what the first of them starts from.
+    """
     if figure.model_fields_set & EXPERIMENT:
         taken = ", ".join(sorted(EXPERIMENT))
         raise UserError(f"{where}: cells_of: {taken} then come from that figure: leave them out")
-    paper, _, key = figure.cells_of.partition("/")
-    source = load_paper(paper) if paper in known_papers() else None
-    if source is None or key not in source.figures:
-        raise UserError(f"{where}: cells_of: no figure {figure.cells_of!r}; write <paper>/<figure>")
-    return source, figure.model_copy(update={name: getattr(source.figures[key], name) for name in EXPERIMENT})
+    parts = []
+    for name in figure.cells_of:
+        paper, _, key = name.partition("/")
+        source = plan.source(paper) if paper in known_papers() else None
+        if source is None or key not in source.figures or source.figures[key].cells_of:
+            raise UserError(f"{where}: cells_of: no figure {name!r} with cells of its own; write <paper>/<figure>")
+        taken = {field: getattr(source.figures[key], field) for field in EXPERIMENT}
+        both = tuple(backend for backend in figure.backends if backend in source.figures[key].backends)
+        parts.append((source, figure.model_copy(update={**taken, "backends": both})))
+    if figure.more_cells:
+        paper, first = parts[0]
+        scales = {name: scale.model_copy(update={"cells": None}) for name, scale in first.scales.items()}
+        own = {"cells": figure.more_cells, "grid": {}, "grids": [], "scales": scales}
+        parts.append((paper, first.model_copy(update=own)))
+    return parts
 
 
 def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets: set[str]) -> Iterator[Cell]:
@@ -223,14 +252,15 @@ def task_of(tree: dict[str, Any], where: str) -> type[Trainable]:
 
 
 def _scaled(spec: S, factors: dict[str, float], where: str) -> S:
-    """`spec` with its numbers multiplied; whole ones are rounded, to one at least."""
+    """`spec` with its numbers multiplied; whole ones are rounded, to one at least; 0 stays 0."""
     tree = spec.model_dump()
     for dotted, factor in factors.items():
         if not has_key(type(spec), dotted):
             raise UserError(f"{where}: scales: factors: unknown key {dotted!r}")
         value = get_dotted(tree, dotted)
         if value is not None:
-            scaled = max(1, round(value * factor)) if isinstance(value, int) else float(f"{value * factor:.6g}")
+            least = min(value, 1)  # none stays none
+            scaled = max(least, round(value * factor)) if isinstance(value, int) else float(f"{value * factor:.6g}")
             set_dotted(tree, dotted, scaled)
     return validate(type(spec), tree, where) if factors else spec
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from memorization.spec_base import Names
 from memorization.specs import Above, Positive, Strict
 
 
@@ -54,8 +55,13 @@ class FigureSpec(Strict):
     title: str
     kind: Literal["figure", "table"] = "figure"
     backends: tuple[str, ...] = Field(("torch",), strict=False)
-    cells_of: str | None = Field(
-        None, description="<paper>/<figure> whose runs, attacks and scores it shows: base to scales come from there."
+    cells_of: Names = Field(
+        (),
+        description="<paper>/<figure>, one or several, whose runs, attacks and scores it shows: base to scales come "
+        "from there, back ends are those that both name.",
+    )
+    more_cells: list[dict[str, Any]] = Field(
+        [], description="Beside `cells_of`: further cells, on what the first of those figures starts from."
     )
     base: dict[str, Any] = Field({}, description="Over the paper's own `run`.")
     grid: dict[str, list[Any]] = Field({}, description="Dotted key -> values; the cells are their product.")
@@ -83,6 +89,7 @@ class FigureSpec(Strict):
             "scores",
             "lines",
             "digits",
+            "estimates",
             "static",
         ],
         ...,

@@ -28,13 +28,20 @@ def epsilon_axis(axes: Axes, infinite: float, *, any_infinite: bool) -> None:
     axes.minorticks_off()
 
 
-def bounds(axes: Axes, private: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Lower against upper bound of every audited private model; below the diagonal they are consistent."""
+def shared_edge(private: pd.DataFrame, table: pd.DataFrame) -> float:
+    """`edge` of all epsilons that `bounds` or `exposure` draw."""
+    listed = [private[c] for c in CONVENTIONS] + [privacy.null_rows(table, 1.0)["classic_rdp"]]
+    return edge(pd.concat([part.astype(float) for part in listed]).dropna())
+
+
+def bounds(axes: Axes, private: pd.DataFrame, other: pd.DataFrame, infinite: float) -> None:
+    """Lower against upper bound of every audited private model; below the diagonal they are consistent. infinite:
+    where an infinite epsilon is drawn.
+    """
     axes.set(xlabel="ε accounted for (upper bound, nominal; one window)", ylabel="ε measured (lower bound, 95 %)")
     if not len(private):
         return nothing(axes, "no audited private model")
     values = pd.concat([private[c] for c in CONVENTIONS])
-    infinite = edge(values)
     highest = max(1.0, 1.25 * max(private["epsilon_low"].max(), other["epsilon_low"].max() if len(other) else 0))
     line = np.geomspace(0.3, infinite, 200)
     axes.fill_between(
@@ -56,14 +63,15 @@ def bounds(axes: Axes, private: pd.DataFrame, other: pd.DataFrame) -> None:
     return None
 
 
-def exposure(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
-    """Mean exposure of inserted canaries with its 90 % interval against epsilon, the paper's values, the null mean."""
+def exposure(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame, infinite: float) -> None:
+    """Mean exposure of inserted canaries with its 90 % interval against epsilon, the paper's values, the null mean.
+    infinite: where an infinite epsilon is drawn.
+    """
     axes.set(xlabel="ε accounted for (classic RDP)", ylabel="mean exposure (bits)")
     rows = privacy.null_rows(table, 1.0)
     rows = rows[rows["private"]]
     if not len(rows):
         return nothing(axes, "no private training with canaries that a coin left out")
-    infinite = edge(rows["classic_rdp"])
     null, _ = plotting.value(reference, "null mean")
     if np.isfinite(null):
         axes.axhspan(null - 1, null + 1, color=COLORS["control"], alpha=0.25, lw=0, label="null mean ±1 bit")
@@ -77,5 +85,5 @@ def exposure(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame) -> None:
         axes.scatter(x, group["mean_out"], marker="_", s=30, color=style["color"], lw=1, label=f"{backend}: left out")
     plotting.paper(axes, reference, "exposure", "paper, one canary", line=False)
     epsilon_axis(axes, infinite, any_infinite=bool(np.isinf(rows["classic_rdp"]).any()))
-    axes.set_ylim(0, None)
+    axes.set(xlim=(0.3, 3 * infinite), ylim=(0, None))
     return None

@@ -4,7 +4,11 @@ the given steps cannot reach.
 Sizes are the registry's (a stand-in may be smaller; then training itself says so).
 """
 
-from memorization import privacy
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from memorization import contracts, privacy
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.labelled import sizes
 from memorization.data.registry import DatasetSpec
@@ -87,3 +91,18 @@ def expected_examples(spec: Trainable, dataset: DatasetSpec) -> int | None:
     if isinstance(spec, ClassifierRunSpec):
         return sizes(spec.data, dataset.examples)[0]
     return int(dataset.examples * fraction(spec))
+
+
+def require_writable(folders: Iterable[str | Path]) -> None:
+    """Make `folders` where they are not there. Raises UserError for one in which no file can be made: a run would fail
+    in its first job, and say so less clearly.
+    """
+    for folder in map(Path, folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"-")
+        except OSError as error:
+            known = contracts.disk_error(error, folder)
+            other = UserError(f"{folder}: no file can be made in it ({error.strerror}): mend that and run it again")
+            raise (known if isinstance(known, UserError) else other) from error

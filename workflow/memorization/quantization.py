@@ -63,11 +63,8 @@ def write_quantized(run: Path, to: Path) -> None:
         integers, scales = quantize(own)
         parts.append(own | integers | {name + SCALE: scale for name, scale in scales.items()})
     path = Path(to) / FILE
-    try:
-        with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **weight_files.stack(parts))
-    except OSError as error:
-        raise weight_files.disk_error(error, path) from error
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **weight_files.stack(parts))
 
 
 def write_dequantized(quantized: Path, to: Path) -> None:

@@ -120,6 +120,7 @@ def train(spec: Trainable, backend: str, data: Path, directory: Path, device: st
     engine = backends.load(backend)
     began = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
+    contracts.remove_leftovers(directory)
     engine.train(spec, material, directory, device=device)
     if not isinstance(spec, DETAILED):
         contracts.write("details", contracts.empty("details"), directory)

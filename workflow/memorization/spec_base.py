@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from memorization import NUMERICS_VERSION
 
@@ -16,6 +16,15 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Above = Annotated[float, Field(gt=0)]
+
+
+def _listed(value: Any) -> Any:
+    """`--config figures=fig08_overtraining` means a list of one."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""A name, or a list of names."""
 
 LATER: dict[str, Any] = {"later": True}
 """`json_schema_extra` of a field that was added after runs had been named."""

@@ -17,8 +17,8 @@ RUN_SOURCES = ("curves", "measures", "details", "privacy")
 
 SCORE_SOURCES = ("scores", "lines")
 ALL_DETAILS = DetailsFilter()
-DERIVED = {"digits": "scores"}
-"""Sources that are made of another source of all cells of a figure, whose own rows then stay out of the table."""
+DERIVED = {"digits": ("scores",), "estimates": ("exposure", "measures")}
+"""Sources that are made of other sources of all cells of a figure, whose own rows then stay out of the table."""
 
 STATIC = {
     "fig09_search_tree": toy_tree.rows,
@@ -42,12 +42,12 @@ def sources_of(cell: dict[str, Any], sources: Sequence[str]) -> list[str]:
     """The files of a cell that a figure's sources come from: only private runs account, attacks and scores where asked
     for.
     """
+    wanted = dict.fromkeys(needed for source in sources for needed in DERIVED.get(source, (source,)))
     absent = set() if cell["private"] else {"privacy"}
     if cell["attack"] is None:
-        absent |= set(sources) - {*RUN_SOURCES, *SCORE_SOURCES}
+        absent |= set(wanted) - {*RUN_SOURCES, *SCORE_SOURCES}
     if cell["score"] is None:
         absent |= set(SCORE_SOURCES)
-    wanted = dict.fromkeys(DERIVED.get(source, source) for source in sources)
     return [source for source in wanted if source != "static" and source not in absent]
 
 
@@ -71,6 +71,8 @@ def build(
         frames.append(static.assign(source="static", backend="none", dataset="none", data_source="none"))
     if "digits" in sources:
         frames += _digits(cells, results)
+    if "estimates" in sources:
+        frames += _estimates(cells, results)
     own = [source for source in sources if source not in DERIVED]
     for cell in cells:
         run = source_path(results, cell, "curves")
@@ -136,6 +138,29 @@ def _digits(cells: Sequence[dict[str, Any]], results: str) -> list[pd.DataFrame]
         rows = digit_gallery.gallery(pd.concat(scores, ignore_index=True), data)
         frames.append(rows.assign(source="digits", backend=backend, run=mine[0]["run"], **about))
     return frames
+
+
+def _estimates(cells: Sequence[dict[str, Any]], results: str) -> list[pd.DataFrame]:
+    """Source `estimates`, once of every run: of its attack with its own weights, else of what its training measured."""
+    from memorization import estimates
+
+    frames = {}
+    for cell in sorted(cells, key=lambda cell: cell["attack"] is None):
+        key = cell["backend"], cell["run"]
+        if key in frames:
+            continue
+        record = json.loads((source_path(results, cell, "curves") / "run.json").read_text())
+        found = {
+            source: contracts.read(source, source_path(results, cell, source))
+            for source in sources_of(cell, ["estimates"])
+        }
+        if "exposure" in found and estimates.is_quantised(source_path(results, cell, "exposure")):
+            continue
+        data = record["data"]
+        about = {"dataset": data["dataset"], "data_source": data["source"], "replicates": record["spec"]["replicates"]}
+        rows = contracts.check("estimates", estimates.of_run(found, record["spec"]))
+        frames[key] = rows.assign(source="estimates", backend=key[0], run=key[1], **about)
+    return list(frames.values())
 
 
 TEXT = ("fill", "best_fill", "run", "node", "parent", "symbol", "label", "pixels_hex")

@@ -16,8 +16,10 @@ KEYS = {
     "training.sampling": "sampling",
     "corpus.sanitise": "sanitise",
     "privacy.epsilon": "privacy",
+    "canary.insertions": "retrained",
 }
-"""Key that a cell varies -> the defence that it is; a cell that varies none of them is undefended ("none")."""
+"""Key that a cell varies -> the defence that it is; a cell that varies none of them is undefended ("none").
+Insertions vary where the model is trained without the canary."""
 RUN = ["backend", "run"]
 QUANTIZE = ["attack.quantize", "score.quantize"]
 

@@ -28,6 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from memorization.errors import UserError
+
 FOLDER = "MEMORIZATION_WARM"
 """Environment variable: where the servers' sockets are."""
 
@@ -86,7 +88,11 @@ def call(target: str, arguments: dict[str, Any], stderr: int = 2) -> int:
 
 def _do(target: str, arguments: dict[str, Any]) -> int:
     module, _, function = target.partition(":")
-    return getattr(importlib.import_module(module), function)(**arguments) or 0
+    try:
+        return getattr(importlib.import_module(module), function)(**arguments) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _ask(target: str, arguments: dict[str, Any], stderr: int) -> int | None:
@@ -164,6 +170,12 @@ def _supervise(connection: socket.socket) -> int:
     if ended not in select.select([connection, ended], [], [])[0]:
         os.kill(worker, signal.SIGTERM)
     code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    if code == -signal.SIGKILL:  # it could not say so itself
+        with suppress(OSError):
+            os.write(
+                stderr,
+                b"error: this job was killed (SIGKILL), perhaps for want of memory: run the same command again\n",
+            )
     with suppress(OSError):
         connection.sendall(str(code if code >= 0 else 128 - code).encode())
     return 0

@@ -6,7 +6,6 @@ leading replicate axis. With one-hot input (`model.embedding: null`) there is no
 nn.LSTM(V, H).
 """
 
-import errno
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -73,20 +72,8 @@ def stack(replicates: Sequence[Weights]) -> Weights:
 
 def save(weights: Weights, directory: Path) -> None:
     """Write directory/model.npz atomically. Raises UserError when the disk is full."""
-    try:
-        with atomic(Path(directory) / FILE) as path, path.open("wb") as file:
-            np.savez(file, **weights)
-    except OSError as error:
-        raise disk_error(error, Path(directory) / FILE) from error
-
-
-def disk_error(error: OSError, path: Path) -> Exception:
-    """A UserError for a full disk or exceeded quota; any other error unchanged."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"{path}: the disk is full or its quota used up: free some space and run the same command again"
-        )
-    return error
+    with atomic(Path(directory) / FILE) as path, path.open("wb") as file:
+        np.savez(file, **weights)
 
 
 def load(directory: Path, model: ModelSpec, vocabulary_size: int) -> Weights:

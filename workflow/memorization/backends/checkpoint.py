@@ -13,7 +13,6 @@ import numpy as np
 from memorization import NUMERICS_VERSION
 from memorization.contracts import atomic
 from memorization.spec_base import Trainable, canonical_json
-from memorization.weights import disk_error
 
 FILE = "checkpoint.pkl"
 
@@ -47,12 +46,9 @@ def save(directory: Path, content: dict[str, Any]) -> None:
     """
     payload = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
     path = directory / FILE
-    try:
-        with atomic(path) as temporary, temporary.open("wb") as file:
-            file.write(hashlib.sha256(payload).digest())
-            file.write(payload)
-    except OSError as error:
-        raise disk_error(error, path) from error
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(hashlib.sha256(payload).digest())
+        file.write(payload)
 
 
 def load(directory: Path, wanted: str) -> dict[str, Any] | None:

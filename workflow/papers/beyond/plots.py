@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from memorization import panels_bounds, panels_privacy, plotting, tidy, tidy_privacy
 from memorization.figures_canaries import secret_kinds  # noqa: F401
 from memorization.figures_defences import defences  # noqa: F401
+from memorization.figures_estimates import estimators  # noqa: F401
+from memorization.figures_leaderboard import defence_leaderboard  # noqa: F401
 from memorization.plotting import styled
 
 MARGINS = {"loss": 0.02, "exposure": 1.0}
@@ -39,14 +41,17 @@ def backend_comparison(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
 
 @styled
 def epsilon_bounds(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """Accounted epsilon by convention against the lower bound measured with canaries, and against their exposure."""
+    """On one axis of accounted epsilon: the lower bound measured with canaries, and their exposure."""
     bounds = tidy_privacy.lower_bounds(table)
-    figure = plotting.new_figure(3.4)
-    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    panels_bounds.bounds(left, bounds[bounds["private"]], bounds[~bounds["private"]])
-    panels_bounds.exposure(right, table, reference)
-    audited = plotting.models(int(np.sum(bounds["private"])))
-    left.set_title(f"(a) Guaranteed and measured, {audited}")
-    right.set_title("(b) Exposure of inserted canaries")
-    plotting.legend_below(figure, (left, right), 3)
+    private = bounds[bounds["private"]]
+    figure = plotting.new_figure(5.0)
+    above, below = figure.subplots(2, 1, sharex=True)
+    infinite = panels_bounds.shared_edge(private, table)
+    panels_bounds.bounds(above, private, bounds[~bounds["private"]], infinite)
+    panels_bounds.exposure(below, table, reference, infinite)
+    above.set_xlabel("")
+    above.set_title(f"(a) Guaranteed (across) and measured (up), {plotting.models(int(np.sum(bounds['private'])))}")
+    below.set_title("(b) Exposure of inserted canaries")
+    below.set_xlabel("ε accounted for (upper bound, nominal; one window; of exposures classic RDP)")
+    plotting.legend_below(figure, (above, below), 3)
     return figure
