@@ -3,6 +3,7 @@
 #   snakemake --cores all --config scale=smoke         every path once, in minutes
 #   snakemake --cores all --config tables=published    figures from the committed tables, no training
 #   snakemake --cores 1 publish                        copy a finished run's tables and previews for committing
+#   snakemake --cores all audit --config corpus=my.txt   what models trained on your own text give away, on one page
 from snakemake.utils import min_version
 
 min_version("9.12")
@@ -26,14 +27,17 @@ pathvars:
     benchmarks=f"{RESULTS}/benchmarks",
 
 
+TARGETS = [f"{FIGURES}/{paper}/{figure}.{kind}" for paper, figure in PLAN.figures for kind in ("pdf", "png")]
+TARGETS = [*TARGETS, f"{RESULTS}/claims.csv"] if OWN is None else audit_pages(None)
+
+
 report: "workflow/report/workflow.rst"
 
 
 rule all:
     default_target: True
     input:
-        [f"{FIGURES}/{paper}/{figure}.{kind}" for paper, figure in PLAN.figures for kind in ("pdf", "png")],
-        f"{RESULTS}/claims.csv",
+        TARGETS,
 
 
 include: "workflow/rules/data.smk"
@@ -41,6 +45,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/audit.smk"
 
 
 onstart:
@@ -53,7 +58,10 @@ onstart:
 
 
 onsuccess:
-    shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
+    if OWN is None:
+        shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
+    else:
+        print("audit:", *TARGETS)
 
 
 onerror:

@@ -118,6 +118,14 @@ def expand(config: Config, datasets: set[str]) -> Plan:
     return plan
 
 
+def expand_alone(config: Config, paper: str, key: str, figure: FigureSpec, where: str, datasets: set[str]) -> Plan:
+    """A plan of one figure that stands in no figures.yaml (`snakemake audit`). `where` begins its error messages."""
+    plan = Plan(config, load_scale(config.scale), {})
+    paper_spec = PaperSpec(title=figure.title, citation="", figures={key: figure})
+    _add(plan, paper, paper_spec, key, figure, datasets, where)
+    return plan
+
+
 def load_paper(name: str) -> PaperSpec:
     """workflow/papers/<name>/figures.yaml, validated. Raises UserError for an unknown paper."""
     if name not in known_papers():
@@ -131,8 +139,10 @@ def _where(paper: str, key: str = "") -> str:
     return f"workflow/papers/{paper}/figures.yaml" + (f": {key}" if key else "")
 
 
-def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str]) -> None:
-    where = _where(paper, key)
+def _add(
+    plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str], where: str | None = None
+) -> None:
+    where = where or _where(paper, key)
     if figure.cells_of is not None:
         spec, figure = _borrowed(figure, where)
     for backend in figure.backends:
