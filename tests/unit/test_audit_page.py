@@ -21,18 +21,29 @@ def rows_of(run: str, private: bool, epsilon: float | None) -> list[dict]:
             rows.append({**row, "noise_multiplier": 1.0, "unit": "a training window of 80 characters", **about})
     for model in range(MODELS):
         for epoch, loss in ((0, 4.0), (1, 2.0 + model / 10)):
-            rows.append({"source": "curves", "replicate": model, "epoch": epoch, "test_loss_nats": loss, "kept": epoch == 1,
-                         **about})  # fmt: skip
+            curve = {"source": "curves", "replicate": model, "epoch": epoch, "test_loss_nats": loss, "kept": epoch == 1}
+            rows.append({**curve, **about})
         for i in range(CANARIES):
             planted = i < CANARIES // 2
             rank = 1.0 if planted and i < FIRST[run] else 100.0 if planted else 500.0
-            exposure = {"source": "exposure", "kind": "inserted" if planted else "excluded", "index": i, "method": "exact"}
-            exposure |= {"algorithm": "pruned_walk", "rank": rank, "exposure_bits": np.log2(SPACE / rank)}
+            exposure = {
+                "source": "exposure",
+                "kind": "inserted" if planted else "excluded",
+                "index": i,
+                "method": "exact",
+            }
+            exposure |= {"method": "exact", "algorithm": "walk", "rank": rank, "exposure_bits": np.log2(SPACE / rank)}
             rows.append({**exposure, "space_bits": np.log2(SPACE), "extrapolated": False, "replicate": model, **about})
             if planted:
-                search = {"source": "extraction", "index": i, "algorithm": "shortest_path", "fill": "000", "best_fill": ""}
-                search |= {"extracted": rank == 1, "provable": True, "model_steps": 10 * (i + 1), "replicate": model}
-                rows.append({**search, **about})
+                search = {
+                    "source": "extraction",
+                    "index": i,
+                    "algorithm": "shortest_path",
+                    "fill": "000",
+                    "best_fill": "",
+                }
+                search |= {"extracted": rank == 1, "provable": True, "model_steps": 10 * (i + 1)}
+                rows.append({**search, "best_fill": "", "replicate": model, **about})
         audit = {"source": "audit", "canaries": CANARIES, "included": 5, "guesses": 5, "correct": 4, "confidence": 0.95}
         rows.append({**audit, "replicate": model, "delta": 1e-5, "epsilon_low": 0.1 * model, **about})
     return rows

@@ -27,7 +27,7 @@ def lines():
 
 
 def costs_by_hand(model, line: str) -> tuple[np.ndarray, int]:
-    """Bits of all hundred canaries in the words of `line`, whole lines scored one by one, and which of them `line` is."""
+    """Bits of all hundred canaries in the words of `line`, scored one by one, and which of them `line` is."""
     every = [f"{line[:-2]}{number:02d}" for number in range(100)]
     bits = [model.log_perplexity(VOCABULARY.encode("\n" + text)[None])[0] for text in every]
     return np.array(bits), int(line[-2:])
@@ -58,7 +58,9 @@ def test_the_bound_is_that_of_the_scores(model, lines):
     scores = []
     for line in [*planted, *left_out]:
         whole, words = ("\n" + line), ("\n" + line[:-2])
-        scores.append(sum(s * model.log_perplexity(VOCABULARY.encode(t)[None])[0] for t, s in ((whole, -1), (words, 1))))
+        scores.append(
+            sum(s * model.log_perplexity(VOCABULARY.encode(t)[None])[0] for t, s in ((whole, -1), (words, 1)))
+        )
     coins = np.arange(24) < len(planted)
     wanted = one_run_bound(np.array(scores), coins, None, 1e-5, 0.95)
     assert audit.bound["epsilon_low"].tolist() == [wanted.epsilon_low]
@@ -172,14 +174,20 @@ def test_states_of_different_lengths_step_together():
     table, histories = chain(4)
     states = [histories.start(VOCABULARY.encode(text))[1] for text in ("\npin", "\n", "\nabcdef")]
     bits, stepped = histories.step(histories.concatenate(states), VOCABULARY.encode("xyz"))
-    wanted, _ = table.step(table.start(VOCABULARY.encode("\n"))[1].take(np.zeros(3, dtype=int)), VOCABULARY.encode("xyz"))
+    wanted, _ = table.step(
+        table.start(VOCABULARY.encode("\n"))[1].take(np.zeros(3, dtype=int)), VOCABULARY.encode("xyz")
+    )
     np.testing.assert_allclose(bits, wanted)
     again, _ = histories.step(stepped.take(np.array([2, 0])), VOCABULARY.encode("qq"), columns=np.array([1, 5]))
-    np.testing.assert_allclose(again, table.step(table.start(VOCABULARY.encode("\n"))[1], VOCABULARY.encode("q"))[0][[0, 0]][:, [1, 5]])
+    np.testing.assert_allclose(
+        again, table.step(table.start(VOCABULARY.encode("\n"))[1], VOCABULARY.encode("q"))[0][[0, 0]][:, [1, 5]]
+    )
 
 
 def test_formats_without_letters_of_their_own_share_one_space(model):
     audit = audit_model(model, "pin {d}{d}", ["pin 07", "pin 12"], ["pin 99"], references=50)
     every = CanaryFormat.parse("pin {d}{d}")
-    bits = np.array([model.log_perplexity(VOCABULARY.encode("\n" + every.render(f))[None])[0] for f in every.enumerate()])
+    bits = np.array(
+        [model.log_perplexity(VOCABULARY.encode("\n" + every.render(f))[None])[0] for f in every.enumerate()]
+    )
     assert audit.exact()["rank"].tolist() == [np.count_nonzero(bits <= bits[i] + 1e-9) for i in (7, 12, 99)]

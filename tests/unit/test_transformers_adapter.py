@@ -1,11 +1,13 @@
-"""A tiny GPT-2, made on the spot, behind the stepping protocol; what it is asked is compared with the library's own loss."""
+"""A tiny GPT-2, made on the spot, behind the stepping protocol, compared with the library's own loss."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-transformers = pytest.importorskip("transformers", reason="transformers is not installed here (test_own_models.py does)")
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed here (test_own_models.py does)"
+)
 
 import torch  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
@@ -94,7 +96,7 @@ def test_holes_are_the_tokenizers_own_tokens(network, tokenizer):
 
 @pytest.mark.parametrize("text", ["code {d}{d}", "{d}{d}{d} {k}"])
 def test_digits_that_the_tokenizer_merges_are_refused(network, tokenizer, text):
-    with pytest.raises(UserError, match="one token of this tokenizer|not for tokenizers"):
+    with pytest.raises(UserError, match=r"one token of this tokenizer|not for tokenizers"):
         CanaryFormat.parse(text).tokens(causal_model(network, tokenizer).vocabulary)
 
 

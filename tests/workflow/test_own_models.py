@@ -1,4 +1,4 @@
-"""The page workflow/audit/own_models.md: its blocks run, in the environment that each names, and find what they planted."""
+"""The page workflow/audit/own_models.md: its blocks run, where each says, and find what they planted."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def blocks(environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def transformers_python(torch_environment, tmp_path_factory) -> Path:
-    """The interpreter of an environment on top of envs/torch that has transformers too; skipped where it cannot be had."""
+    """The interpreter of an environment on top of envs/torch that has transformers; skipped where it cannot be had."""
     folder = tmp_path_factory.mktemp("transformers") / "venv"
     uv = str(Path(sys.executable).parent / "uv")
     python = folder / "bin" / "python"

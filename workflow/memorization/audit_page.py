@@ -70,9 +70,10 @@ def answers(arms: pd.DataFrame) -> list[str]:
     lines = []
     for arm in arms.itertuples():
         text = (
-            f"<b>{html.escape(arm.arm[:1].upper() + arm.arm[1:])}:</b> a search gave back {arm.extracted} of {arm.planted} "
-            f"planted secrets. Exposure of those planted: {arm.exposure_bits:.1f} of at most {arm.space_bits:.1f} bits; of "
-            f"those left out: {arm.left_out_bits:.1f} (a secret never seen: {tidy_audit.NULL_BITS:.2f} on average). "
+            f"<b>{html.escape(arm.arm[:1].upper() + arm.arm[1:])}:</b> a search gave back {arm.extracted} of "
+            f"{arm.planted} planted secrets. Exposure of those planted: {arm.exposure_bits:.1f} of at most "
+            f"{arm.space_bits:.1f} bits; of those left out: {arm.left_out_bits:.1f} (a secret "
+            f"never seen: {tidy_audit.NULL_BITS:.2f} on average). "
         )
         if np.isinf(arm.rdp):
             text += f"No ε is guaranteed; the canaries show that it is at least {arm.epsilon_low:.2f}."
@@ -123,30 +124,30 @@ def method(table: pd.DataFrame, arms: pd.DataFrame, provenance: dict[str, Any]) 
     return [
         f"<b>The text.</b> {given['bytes']:,} bytes, SHA-256 <code>{given['sha256']}</code>: "
         f"{html.escape(provenance['note'])}. Nothing of it is shown here.",
-        "<b>Only a leading part is used</b>, so that an audit takes minutes. A model trained on more of the text meets each "
-        "planted secret among more other text, usually a larger model, trained otherwise: these numbers are of the models "
-        "trained here. <code>--config scale=paper</code> uses up to ten million characters.",
-        f"<b>The models.</b> Recurrent networks (LSTM) that predict the next character, {arms['models'].iloc[0]} of every "
-        "kind, trained from the same starting points on the same text.",
-        f"<b>The secrets.</b> Before training, {arms['canaries'].iloc[0]} made-up lines are drawn for each model, each with "
-        "words of its own and digits at random; a coin decides on each whether it is planted, once. Those left out show "
-        "what a model says of a secret that it never saw.",
-        f"<b>Private training</b> clips every record's gradient and adds noise (DP-SGD{record}); the ε it guarantees is "
-        "accounted for before training. A person's secret that stands in several records is protected less.",
+        "<b>Only a leading part is used</b>, so that an audit takes minutes. A model trained on more of the text meets "
+        "each planted secret among more other text, and may be larger or trained otherwise: these numbers are of the "
+        "models trained here. <code>--config scale=paper</code> uses up to ten million characters.",
+        f"<b>The models.</b> Recurrent networks (LSTM) that predict the next character, {arms['models'].iloc[0]} of "
+        "every kind, trained from the same starting points on the same text.",
+        f"<b>The secrets.</b> Before training, {arms['canaries'].iloc[0]} made-up lines are drawn for each model, each "
+        "with words of its own and digits at random; a coin decides on each whether it is planted, once. Those left "
+        "out show what a model says of a secret that it never saw.",
+        f"<b>Private training</b> clips every record's gradient and adds noise (DP-SGD{record}); the ε it guarantees "
+        "is accounted for before training. A person's secret that stands in several records is protected less.",
     ]
 
 
 WORDS = """<dl>
-<dt>Exposure</dt><dd>How far up a secret stands among all secrets that might have been in its place, ordered by how likely
-the model holds them: log2 of their number minus log2 of its rank. Computed over all of them, not estimated. At the most
+<dt>Exposure</dt><dd>How far up a secret stands among all secrets that might have been in its place, ordered by how
+likely the model holds them: log2 of their number minus log2 of its rank. Computed over all of them, not estimated. At the most
 possible value, the model holds the planted secret likelier than any other.</dd>
-<dt>Search, queries</dt><dd>A shortest-path search for the likeliest secret after the words around it, with a proof that
-none is likelier (Carlini et al. 2019). A query asks the model for the probabilities of one next character; trying every
-secret would take as many as there are possible ones, and more.</dd>
-<dt>ε, guaranteed</dt><dd>The upper bound of differential privacy on what any attack can learn of one record, by three ways
-of accounting for the same noise; the smallest holds.</dd>
-<dt>ε, shown by canaries</dt><dd>A lower bound from guessing the coins of one training (Steinke, Nasr, Jagielski 2023), with
-95 % confidence for all models of a column at once. It says that the training protects no better than that; a small value
+<dt>Search, queries</dt><dd>A shortest-path search for the likeliest secret after the words around it, with a proof
+that none is likelier (Carlini et al. 2019). A query asks the model for the probabilities of one next character; trying
+every secret would take as many as there are possible ones, and more.</dd>
+<dt>ε, guaranteed</dt><dd>The upper bound of differential privacy on what any attack can learn of one record, by three
+ways of accounting for the same noise; the smallest holds.</dd>
+<dt>ε, shown by canaries</dt><dd>A lower bound from guessing the coins of one training (Steinke, Nasr, Jagielski 2023),
+with 95 % confidence for all models of a column at once. It says that the training protects no better than that; a small value
 does not say that it protects well: other attacks may show more.</dd>
 </dl>"""
 

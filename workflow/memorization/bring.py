@@ -39,8 +39,8 @@ class Audit:
     bound: pd.DataFrame
 
     def exact(self) -> pd.DataFrame:
-        """One row per canary: index, planted, rank, rank_low, rank_high, exposure_bits. Where the budget ran out rank and
-        exposure_bits are NaN, and low and high proven bounds (NaN for the first canary, which is then not walked at all).
+        """One row per canary: index, planted, rank, rank_low, rank_high, exposure_bits. Where the budget ran out rank
+        and exposure_bits are NaN, low and high proven bounds (NaN for the first canary, which is then not walked at all).
         """
         canaries = self.exposure.drop_duplicates("index").sort_values("index")
         listed = canaries.assign(planted=canaries["kind"] == "inserted")[["index", "planted"]]
@@ -72,6 +72,10 @@ def draw_canaries(canary_format: str, count: int, seed: int = 0) -> tuple[list[s
     """
     rng = stream(seed, 0, "bring-canaries")
     formats = [CanaryFormat.parse(text) for text in resolve_each(canary_format, count, rng)]
+    if not formats[0].complete:
+        raise UserError(
+            f"canary format {canary_format!r}: {{w}} needs a vocabulary of words; choose such canaries yourself"
+        )
     fills = [own.sample(rng, 1)[0] for own in formats]
     lines = [own.render(fill) for own, fill in zip(formats, fills, strict=True)]
     planted = rng.random(count) < 0.5
@@ -102,7 +106,8 @@ def audit_model(
     references     random fills for the estimates that stand beside the first canary's exact rank
     delta          of the bound
 
-    Raises UserError for canaries that do not fit the format or are given twice, and for a model that breaks the protocol.
+    Raises UserError for canaries that do not fit the format or are given twice, and for a model that breaks the
+    protocol.
     """
     if not planted:
         raise UserError("audit: no planted canary; give at least one line that was in the training data")
@@ -139,16 +144,16 @@ def require_protocol(model: LanguageModel, formats: Sequence[CanaryFormat], fill
             mass = float(np.exp2(bits).sum())
             if bits.shape != (1, len(model.vocabulary)) or not abs(mass - 1) < 1e-3:
                 raise UserError(
-                    f"model: log2 probabilities of the next token must be float[1, {len(model.vocabulary)}] and sum to one; "
-                    f"they are {list(bits.shape)} and sum to {mass:.4g}"
+                    f"model: log2 probabilities of the next token must be float[1, {len(model.vocabulary)}] and sum "
+                    f"to one; they are {list(bits.shape)} and sum to {mass:.4g}"
                 )
             total -= float(bits[0, token])
             bits, state = model.step(state, np.array([token]))
         whole = float(model.log_perplexity(ids)[0])
         if not abs(whole - total) <= AGREE_BITS:
             raise UserError(
-                f"model: its steps over a canary add up to {total:.3f} bits, its log_perplexity says {whole:.3f}; is it in "
-                "evaluation mode (no dropout)?"
+                f"model: its steps over a canary add up to {total:.3f} bits, its log_perplexity says {whole:.3f}; is "
+                "it in evaluation mode (no dropout)?"
             )
 
 

@@ -1,7 +1,8 @@
 """The plan of `snakemake audit`: workflow/audit/audit.yaml, expanded for a text of the user's own.
 
-A block like those of figures.yaml, and the same expansion: an audit is a figure whose data set and canary the user names.
-It stands apart from workflow/papers/ because it replicates no paper: no claims, no published values, no fixed data.
+A block like those of figures.yaml, and the same expansion: an audit is a figure whose data set and canary the user
+names. It stands apart from workflow/papers/ because it replicates no paper: no claims, no published values, no fixed
+data.
 """
 
 from collections.abc import Sequence
@@ -66,8 +67,8 @@ def datasets(text: own.OwnText | None) -> dict[str, DatasetSpec]:
 
 
 def symbols(canary: CanaryFormat) -> str:
-    """Every character that a canary may have, sorted: a model must be able to read a secret that the text's own characters
-    do not spell.
+    """Every character that a canary may have, sorted: a model must be able to read a secret that the text's own
+    characters do not spell.
     """
     fixed = "".join(canary.parts).replace(LETTER, LETTERS).replace(CHECKED, HOLES["d"])
     return "".join(sorted(set(fixed).union(*("".join(hole) for hole in canary.holes))))
@@ -97,19 +98,22 @@ def _check_canary(canary: CanaryFormat, cells: Sequence[Cell]) -> None:
     run, attack = cells[0].run, cells[0].attack or AttackSpec()
     where = f"canary {canary.text!r}"
     if not canary.complete:
-        raise UserError(f"{where}: {{w}} stands for a word, but the audit's models read characters; use {{d}}, {{l}} or {{p}}")
+        raise UserError(
+            f"{where}: {{w}} stands for a word, but the audit's models read characters; use {{d}}, {{l}} or {{p}}"
+        )
     if LETTER not in canary.text:
         raise UserError(
-            f"{where}: {run.canary.count} different secrets are planted, each needs words of its own: put {{x}}{{x}}{{x}}{{x}} "
-            "where they may differ"
+            f"{where}: {run.canary.count} different secrets are planted, each needs words of its own: put "
+            "{{x}}{{x}}{{x}}{{x}} where they may differ"
         )
     length = len(canary.render([0] * len(canary.holes)).replace(LETTER, "x"))
     if length + 2 > run.training.sequence_length:
         raise UserError(
-            f"{where}: {length} characters and two line ends do not fit a window of {run.training.sequence_length}; shorten it"
+            f"{where}: {length} characters and two line ends do not fit a window of "
+            f"{run.training.sequence_length}; cut it"
         )
     if full_steps(canary) > attack.exact_steps:
         raise UserError(
-            f"{where}: {canary.size:,} possible secrets; every rank is computed exactly, within {attack.exact_steps:,} steps "
-            f"of a model, but these need {full_steps(canary):,}: use fewer or smaller holes"
+            f"{where}: {canary.size:,} possible secrets; every rank is computed exactly, within {attack.exact_steps:,} "
+            f"steps of a model, but these need {full_steps(canary):,}: use fewer or smaller holes"
         )

@@ -29,7 +29,9 @@ def exposures(axes: Axes, arms: pd.DataFrame, canaries: pd.DataFrame) -> None:
             axes.plot(place + side + np.array([-0.15, 0.15]), [bits.mean()] * 2, color=COLORS[color], lw=2, zorder=3)
     ceiling = arms["space_bits"].iloc[0]
     axes.axhline(ceiling, color=COLORS["exact"], lw=0.8, ls=(0, (1, 1.5)), label=f"most possible, {ceiling:.1f} bits")
-    axes.axhline(NULL_BITS, color=COLORS["muted"], lw=0.8, ls=(0, (4, 3)), label="mean of a secret never seen, 1.44 bits")
+    axes.axhline(
+        NULL_BITS, color=COLORS["muted"], lw=0.8, ls=(0, (4, 3)), label="mean of a secret never seen, 1.44 bits"
+    )
     axes.set(ylabel="exposure (bits), exact", ylim=(-0.3, 1.08 * ceiling))
     _arms_below(axes, arms)
     axes.legend(loc="upper right", ncols=2)
@@ -56,7 +58,9 @@ def epsilons(axes: Axes, arms: pd.DataFrame, bounds: pd.DataFrame) -> None:
         )  # fmt: skip
         low = bounds.loc[bounds["run"] == arm.run, "epsilon_low"].to_numpy()
         spread = np.linspace(-0.12, 0.12, len(low)) if len(low) > 1 else np.zeros(len(low))
-        axes.scatter(place + spread, low, s=22, color=COLORS["canary"], zorder=3, label="measured at least, one model each")
+        axes.scatter(
+            place + spread, low, s=22, color=COLORS["canary"], zorder=3, label="measured at least, one model each"
+        )
     axes.set(ylabel="ε of one training window", ylim=(-0.03 * top, top))
     _arms_below(axes, arms)
     named = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))

@@ -30,7 +30,7 @@ def confidential(dataset: str) -> bool:
 
 
 def only_planted(tables: dict[str, pd.DataFrame], dataset: str, planted: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """An attack's tables; on confidential data without any fill but those of the `planted` canaries: others become empty."""
+    """An attack's tables; on confidential data without any fill but those of `planted` ones: others become empty."""
     if not confidential(dataset):
         return tables
     allowed = set(planted)

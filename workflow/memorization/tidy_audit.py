@@ -18,8 +18,8 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     models, canaries         trainings; canaries of each
     test_loss_nats           mean over models, at the end, per character
     planted, left_out        canaries of all models
-    exposure_bits            mean over models of their planted canaries' mean exact exposure, with Student's 95 % interval
-                             over models (_low, _high)
+    exposure_bits            mean over models of their planted canaries' mean exact exposure, with Student's 95 %
+                             interval over models (_low, _high)
     left_out_bits            the same mean of those that were left out
     unfinished               canaries without an exact rank; their exposures are missing from the means
     space_bits               log2 of the number of possible secrets: the largest exposure
@@ -37,8 +37,8 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def exposures(table: pd.DataFrame) -> pd.DataFrame:
-    """Exact exposures, one row per canary: run, replicate, index, kind (inserted, excluded), rank, exposure_bits (NaN where
-    the rank was not finished), space_bits.
+    """Exact exposures, one row per canary: run, replicate, index, kind (inserted, excluded), rank, exposure_bits (NaN
+    where the rank was not finished), space_bits.
     """
     rows = tidy.rows(table, "exposure")
     kept = ["run", "replicate", "index", "kind", "rank", "exposure_bits", "space_bits"]

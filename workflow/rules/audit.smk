@@ -8,10 +8,10 @@ rule adopt:
         own_file,
     output:
         "<results>/data/{dataset}/provenance.json",
-    wildcard_constraints:
-        dataset="own_[0-9a-f]{12}",
     log:
         "<logs>/adopt/{dataset}.log",
+    wildcard_constraints:
+        dataset="own_[0-9a-f]{12}",
     localrule: True
     conda:
         "../../envs/torch.yaml"

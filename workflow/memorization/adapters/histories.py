@@ -36,8 +36,9 @@ class Histories:
 class HistoryModel:
     """A `backends.base.LanguageModel` from `logits`.
 
-    logits      int64[n, t] tokens -> array-like float[n, t, V]: at every place the unnormalised log-probabilities (natural
-                logarithm) of the token that follows. Rows must not depend on each other, nor places on later ones.
+    logits      int64[n, t] tokens -> array-like float[n, t, V]: at every place the unnormalised log-probabilities
+                (natural logarithm) of the token that follows. Rows must not depend on each other, nor places on later
+                ones.
     vocabulary  `vocabulary.Vocabulary` for models of characters or words; a tokenizer's: adapters.transformers
     """
 

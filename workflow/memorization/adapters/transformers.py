@@ -33,7 +33,9 @@ def causal_model(model: Any, tokenizer: Any, context: str = "\n") -> HistoryMode
     @torch.inference_mode()
     def logits(tokens: np.ndarray) -> np.ndarray:
         if longest is not None and tokens.shape[1] > longest:
-            raise UserError(f"model: reads at most {longest} tokens, the canary has {tokens.shape[1]}: shorten the format")
+            raise UserError(
+                f"model: reads at most {longest} tokens, the canary has {tokens.shape[1]}: shorten the format"
+            )
         read = model(input_ids=torch.as_tensor(tokens, device=model.device), use_cache=False)
         return read.logits.double().cpu().numpy()
 
@@ -103,6 +105,6 @@ class TokenizerVocabulary:
     @staticmethod
     def _merged(canary: CanaryFormat) -> UserError:
         return UserError(
-            f"canary format {canary.text!r}: every hole must be one token of this tokenizer; put a space before each, as in "
-            "'the code is {d} {d} {d}', and plant canaries written so"
+            f"canary format {canary.text!r}: every hole must be one token of this tokenizer; put a space before each, "
+            "as in 'the code is {d} {d} {d}', and plant canaries written so"
         )

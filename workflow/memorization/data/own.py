@@ -1,5 +1,5 @@
-"""A text of the user's own (`snakemake audit --config corpus=my.txt`): read, checked, cut down, and put in place as a data
-set like any other.
+"""A text of the user's own (`snakemake audit --config corpus=my.txt`): read, checked, cut down, and put in place as a
+data set like any other.
 
 Nothing of the text itself is told to anybody: error messages give line numbers, provenance gives counts and checksums.
 """
@@ -67,16 +67,16 @@ class OwnText:
 def read(path: Path, most: int) -> OwnText:
     """The leading `most` characters of the UTF-8 text in `path`, cut at line ends.
 
-    Raises UserError, in one line, for a file that is missing, not readable, no text, too large, too short, or in which no
-    canary finds a place.
+    Raises UserError, in one line, for a file that is missing, not readable, no text, too large, too short, or in which
+    no canary finds a place.
     """
     path = Path(path).expanduser()
     content = _bytes(path)
     text = _decoded(content, path)
     if len(text) < LEAST:
         raise UserError(
-            f"corpus: {path}: {len(text):,} characters are too short for an audit; give it at least {LEAST:,}, so that the "
-            "planted canaries are not most of the text"
+            f"corpus: {path}: {len(text):,} characters are too short for an audit; give it at least {LEAST:,}, so that "
+            "the planted canaries are not most of the text"
         )
     parts, replaced = _without_rare(_parts(text, most, path), path)
     digest = hashlib.sha256(content).hexdigest()
@@ -85,8 +85,8 @@ def read(path: Path, most: int) -> OwnText:
 
 
 def require_new(text: OwnText, canary_format: CanaryFormat) -> None:
-    """Raises UserError where the used part of `text` holds a canary of this format already: it would be no secret of ours,
-    and what is said of planted and left-out canaries would not hold.
+    """Raises UserError where the used part of `text` holds a canary of this format already: it would be no secret of
+    ours, and what is said of planted and left-out canaries would not hold.
     """
     lines = 0
     for part in text.parts.values():
@@ -94,7 +94,7 @@ def require_new(text: OwnText, canary_format: CanaryFormat) -> None:
         if found:
             number = lines + part.count("\n", 0, found.start()) + 1
             raise UserError(
-                f"corpus: {text.path}: line {number:,} holds the canary {canary_format.text!r} already; choose another: "
+                f"corpus: {text.path}: line {number:,} holds the canary {canary_format.text!r} already; take another: "
                 "--config canary='the pin of {x}{x}{x}{x} is {d}{d}{d}{d}', with words that the text lacks"
             )
         lines += part.count("\n")
@@ -117,8 +117,8 @@ def adopt(path: Path, most: int, directory: Path) -> Provenance:
         files=files,
         licence=own_dataset().licence,
         citation="",
-        note=f"the leading {text.used:,} of {text.characters:,} characters are used ({counts}); {text.replaced:,} of them, "
-        f"of rare kinds, are read as {RARE}",
+        note=f"the leading {text.used:,} of {text.characters:,} characters are used ({counts}); {text.replaced:,} of "
+        f"them, of rare kinds, are read as {RARE}",
     )
     with atomic(Path(directory) / PROVENANCE) as temporary:
         temporary.write_text(json.dumps(provenance.model_dump(), indent=2) + "\n", encoding="utf-8")
@@ -133,8 +133,8 @@ def _bytes(path: Path) -> bytes:
         size = path.stat().st_size
         if size > LARGEST:
             raise UserError(
-                f"corpus: {path}: {size / 2**20:,.0f} MiB; an audit reads at most {LARGEST // 2**20} MiB and uses less: cut "
-                "the file, for example with head -c"
+                f"corpus: {path}: {size / 2**20:,.0f} MiB; an audit reads at most {LARGEST // 2**20} MiB and uses "
+                "less: cut the file, for example with head -c"
             )
         return path.read_bytes()
     except FileNotFoundError:
@@ -166,8 +166,8 @@ def _parts(text: str, most: int, path: Path) -> dict[str, str]:
     lines = train.count("\n")
     if lines < LEAST_LINES or len(train) < LEAST / 2 or min(map(len, parts.values())) < LEAST / 50:
         raise UserError(
-            f"corpus: {path}: its leading {most:,} characters have {excerpt.count(chr(10)):,} line ends, too few: canaries "
-            "are lines of their own; break long lines, for example with fold -s -w 100"
+            f"corpus: {path}: its leading {most:,} characters have {excerpt.count(chr(10)):,} line ends, too few: "
+            "canaries are lines of their own; break long lines, for example with fold -s -w 100"
         )
     return parts
 
@@ -184,8 +184,8 @@ def _without_rare(parts: dict[str, str], path: Path) -> tuple[dict[str, str], in
     replaced = sum(count for symbol, count in counts.items() if symbol not in kept)
     if replaced > MOST_RARE * counts.total():
         raise UserError(
-            f"corpus: {path}: has {len(counts):,} kinds of characters; the audit's models read characters and know {KINDS}, so "
-            f"that {100 * replaced / counts.total():.0f} % of the text would be lost; audit a model of your own instead "
-            "(workflow/audit/own_models.md)"
+            f"corpus: {path}: has {len(counts):,} kinds of characters; the audit's models read characters and know "
+            f"{KINDS}, so that {100 * replaced / counts.total():.0f} % of the text would be lost; audit a model of your "
+            "own instead (workflow/audit/own_models.md)"
         )
     return {role: part.translate(table) for role, part in parts.items()}, replaced

@@ -224,8 +224,8 @@ OWN = re.compile(r"own_[0-9a-f]{12}")
 
 
 def own_dataset(characters: int = 0) -> DatasetSpec:
-    """What a user's own text is, of about so many characters of training text. It has no public address, hence none of the
-    registry's checks.
+    """What a user's own text is, of about so many characters of training text. It has no public address, hence none of
+    the registry's checks.
     """
     return DatasetSpec.model_construct(
         title="a text of the user's own",
