@@ -178,10 +178,10 @@ def test_a_text_without_digits_takes_canaries_of_digits(tmp_path):
     ("canary", "said"),
     [
         ("the code is {d}{d}{d}{d}", "needs words of its own"),
-        ("the code of {x} is {d}{d}", "canary.count 16"),
-        ("{x}{x}{x}: {w}", "audit's models read characters"),
+        ("the code of {x} is {d}{d}{d}", "only 26 contexts"),
+        ("{x}{x}{x}: {w}", "read characters"),
         ("{x}{x}{x}: " + "{d}" * 9, "use fewer or smaller holes"),
-        ("{x}{x}{x}: " + "very " * 20 + "{d}", "do not fit a window of"),
+        ("{x}{x}{x}: " + "very " * 20 + "{d}{d}{d}", "do not fit a window of"),
         ("no hole", "one or more holes"),
     ],
 )
@@ -196,14 +196,13 @@ def test_published_tables_have_no_audit(corpus):
         plan_of(corpus, tables="published")
 
 
-@pytest.mark.parametrize("text", ["a {d}{d}", "{l}-{d}{d}-{p}!", "the {n} of {d}{k} it", "{x}{d}{x}{d}"])
+@pytest.mark.parametrize("text", ["a {d}{d}", "{l}-{d}{d}-{p}!", "the {d} of {d}{k} it", "{x}{d}{x}{d}"])
 def test_full_steps_are_those_of_the_tree(text):
     canary = CanaryFormat.parse(text)
     resolved = CanaryFormat.parse(text.replace("{x}", "q"))
     vocabulary = Vocabulary.of([own_audit.symbols(canary) + "\n"])
-    if not canary.wordy:
-        tree = Tree.plant(UniformModel(vocabulary), resolved.tokens(vocabulary))
-        assert own_audit.full_steps(resolved) == tree.full_steps
+    tree = Tree.plant(UniformModel(vocabulary), resolved.tokens(vocabulary))
+    assert own_audit.full_steps(canary) == tree.full_steps
     assert set(canary.render(np.zeros(len(canary.holes), dtype=int)).replace("{x}", "z")) <= set(vocabulary.symbols)
 
 

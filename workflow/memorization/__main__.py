@@ -117,7 +117,8 @@ def _run(options: argparse.Namespace) -> Any:
     if options.command == "adopt":
         from memorization.data.own import adopt
 
-        return adopt(options.corpus, options.characters, options.to)
+        adopt(options.corpus, options.characters, options.to)
+        return None
     if options.command == "train":
         return audit.train_spec(options.spec, options.backend, options.data, options.run, options.device)
     if options.command == "attack":

@@ -40,7 +40,7 @@ class Audit:
 
     def exact(self) -> pd.DataFrame:
         """One row per canary: index, planted, rank, rank_low, rank_high, exposure_bits. Where the budget ran out rank
-        and exposure_bits are NaN, low and high proven bounds (NaN for the first canary, which is then not walked at all).
+        and exposure_bits are NaN, low and high proven bounds (NaN for the first canary, which is then not walked).
         """
         canaries = self.exposure.drop_duplicates("index").sort_values("index")
         listed = canaries.assign(planted=canaries["kind"] == "inserted")[["index", "planted"]]

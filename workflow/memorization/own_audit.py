@@ -97,9 +97,9 @@ def _check_canary(canary: CanaryFormat, cells: Sequence[Cell]) -> None:
     """Raises UserError for a format that cannot be planted, told apart or ranked exactly."""
     run, attack = cells[0].run, cells[0].attack or AttackSpec()
     where = f"canary {canary.text!r}"
-    if not canary.complete:
+    if canary.wordy:
         raise UserError(
-            f"{where}: {{w}} stands for a word, but the audit's models read characters; use {{d}}, {{l}} or {{p}}"
+            f"{where}: {{w}} and {{n}} stand for words, but the audit's models read characters; use {{d}}, {{l}} or {{p}}"
         )
     if LETTER not in canary.text:
         raise UserError(

@@ -185,7 +185,7 @@ def _without_rare(parts: dict[str, str], path: Path) -> tuple[dict[str, str], in
     if replaced > MOST_RARE * counts.total():
         raise UserError(
             f"corpus: {path}: has {len(counts):,} kinds of characters; the audit's models read characters and know "
-            f"{KINDS}, so that {100 * replaced / counts.total():.0f} % of the text would be lost; audit a model of your "
-            "own instead (workflow/audit/own_models.md)"
+            f"{KINDS}, so that {100 * replaced / counts.total():.0f} % of the text would be lost; audit a model of "
+            "your own instead (workflow/audit/own_models.md)"
         )
     return {role: part.translate(table) for role, part in parts.items()}, replaced
