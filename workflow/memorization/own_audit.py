@@ -99,7 +99,7 @@ def _check_canary(canary: CanaryFormat, cells: Sequence[Cell]) -> None:
     where = f"canary {canary.text!r}"
     if canary.wordy:
         raise UserError(
-            f"{where}: {{w}} and {{n}} stand for words, but the audit's models read characters; use {{d}}, {{l}} or {{p}}"
+            f"{where}: {{w}} and {{n}} stand for words, but the audit's models read characters; use {{d}} or {{l}}"
         )
     if LETTER not in canary.text:
         raise UserError(
