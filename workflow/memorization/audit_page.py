@@ -59,6 +59,7 @@ def page(table: pd.DataFrame, arms: pd.DataFrame, provenance: dict[str, Any]) ->
         "<h2>What was done</h2>",
         *(f"<p>{line}</p>" for line in method(table, arms, provenance)),
         f"<h2>Words</h2>{WORDS}",
+        *(["<p>Scale smoke only tries every step: its numbers mean nothing.</p>"] if scale == "smoke" else []),
         f"<p>Scale {html.escape(scale)}; back end {html.escape(backend)}; commit {html.escape(runs.commit())}.</p>",
         "</body></html>\n",
     ]
