@@ -164,7 +164,9 @@ def _number(value: float) -> str:
 @plotting.styled
 def _drawn(draw: Any, arms: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     figure = plotting.new_figure(2.9)
-    draw(figure.subplots(), arms, rows)
+    axes = figure.subplots()
+    draw(axes, arms, rows)
+    plotting.legend_below(figure, [axes], 3)
     return figure
 
 

@@ -34,7 +34,6 @@ def exposures(axes: Axes, arms: pd.DataFrame, canaries: pd.DataFrame) -> None:
     )
     axes.set(ylabel="exposure (bits), exact", ylim=(-0.3, 1.08 * ceiling))
     _arms_below(axes, arms)
-    axes.legend(loc="upper right", ncols=2)
 
 
 def epsilons(axes: Axes, arms: pd.DataFrame, bounds: pd.DataFrame) -> None:
@@ -63,8 +62,6 @@ def epsilons(axes: Axes, arms: pd.DataFrame, bounds: pd.DataFrame) -> None:
         )
     axes.set(ylabel="ε of one training window", ylim=(-0.03 * top, top))
     _arms_below(axes, arms)
-    named = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    axes.legend(named.values(), named.keys(), loc="center right")
 
 
 def _arms_below(axes: Axes, arms: pd.DataFrame) -> None:
