@@ -141,8 +141,8 @@ def method(table: pd.DataFrame, arms: pd.DataFrame, provenance: dict[str, Any]) 
 WORDS = """<dl>
 <dt>Exposure</dt>
 <dd>How far up a secret stands among all secrets that might have been in its place, ordered by how likely the model
-holds them: log2 of their number minus log2 of its rank. Computed over all of them, not estimated. At the most possible value
-the model holds the planted secret likelier than any other.</dd>
+holds them: log2 of their number minus log2 of its rank. Computed over all of them, not estimated. At the most possible
+value the model holds the planted secret likelier than any other.</dd>
 <dt>Search, queries</dt>
 <dd>A shortest-path search for the likeliest secret after the words around it, with a proof that none is likelier
 (Carlini et al. 2019). A query asks the model for the probabilities of one next character; trying every secret would
