@@ -78,7 +78,7 @@ def full_steps(canary: CanaryFormat) -> int:
     """Model steps of a walk over all fills: prefixes shorter than a whole canary (search.tree)."""
     branches = []
     for hole, part in zip(canary.holes, canary.parts[1:], strict=True):
-        branches += [len(hole)] + [1] * len(part.replace(CHECKED, "0"))
+        branches += [len(hole)] + [1] * len(part.replace(CHECKED, "0").replace(LETTER, "x"))
     return sum(accumulate([1, *branches[:-1]], mul))
 
 
