@@ -4,6 +4,7 @@
 #   snakemake --cores all --config tables=published    figures from the committed tables, no training
 #   snakemake --cores 1 costs                          what all of it will take, before anything is run
 #   snakemake --cores 1 publish                        copy a finished run's tables and previews for committing
+#   snakemake --cores all audit --config corpus=my.txt   what models trained on your own text give away, on one page
 from snakemake.utils import min_version
 
 min_version("9.12")
@@ -28,15 +29,17 @@ pathvars:
     benchmarks=f"{RESULTS}/benchmarks",
 
 
+TARGETS = [f"{FIGURES}/{paper}/{figure}.{kind}" for paper, figure in PLAN.figures for kind in ("pdf", "png")]
+TARGETS = [*TARGETS, f"{RESULTS}/claims.csv", f"{RESULTS}/report.html"] if OWN is None else audit_pages(None)
+
+
 report: "workflow/report/workflow.rst"
 
 
 rule all:
     default_target: True
     input:
-        [f"{FIGURES}/{paper}/{figure}.{kind}" for paper, figure in PLAN.figures for kind in ("pdf", "png")],
-        f"{RESULTS}/claims.csv",
-        f"{RESULTS}/report.html",
+        TARGETS,
 
 
 include: "workflow/rules/data.smk"
@@ -45,6 +48,7 @@ include: "workflow/rules/attack.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/costs.smk"
+include: "workflow/rules/audit.smk"
 
 
 onstart:
@@ -59,7 +63,9 @@ onstart:
 
 
 onsuccess:
-    if not only_counting():
+    if OWN is not None:
+        print("audit:", *TARGETS)
+    elif not only_counting():
         shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
 
 

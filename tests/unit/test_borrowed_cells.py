@@ -3,9 +3,9 @@
 import pytest
 
 from memorization import expansion
+from memorization.cells import PaperSpec
 from memorization.configuration import load_config
 from memorization.errors import UserError
-from memorization.expansion import PaperSpec
 
 TEXT = {"title": "t", "sources": ["curves"]}
 SOURCE = {

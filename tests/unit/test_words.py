@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from memorization import expansion, monitor, preflight
+from memorization import cells, monitor, preflight
 from memorization.backends.controls import MarkovModel, OracleModel
 from memorization.canaries import NUMBERS, CanaryFormat
 from memorization.configuration import ROOT
@@ -245,8 +245,8 @@ def test_sizes_are_counted_in_words():
 
 def test_factors_scale_numbers_and_name_what_they_do_not_know():
     cell = spec(training={"learning_rate": 3e-4, "batch_size": 10})
-    scaled = expansion._scaled(cell, {"training.learning_rate": 10.0, "training.batch_size": 0.04}, "here")
+    scaled = cells.scaled(cell, {"training.learning_rate": 10.0, "training.batch_size": 0.04}, "here")
     assert (scaled.training.learning_rate, scaled.training.batch_size) == (0.003, 1)
-    assert expansion._scaled(cell, {}, "here") is cell
+    assert cells.scaled(cell, {}, "here") is cell
     with pytest.raises(UserError, match=r"here: scales: factors: unknown key 'training\.batch'"):
-        expansion._scaled(cell, {"training.batch": 0.5}, "here")
+        cells.scaled(cell, {"training.batch": 0.5}, "here")

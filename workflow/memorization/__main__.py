@@ -36,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("--on-missing", choices=("standin", "error"), default="standin")
     fetch.add_argument("--trust-local", action="store_true", help="accept mirror files whose checksum differs")
 
+    adopt = commands.add_parser("adopt", help="put a text of your own in place as a data set (snakemake audit)")
+    adopt.add_argument("--corpus", type=Path, required=True, help="UTF-8 text")
+    adopt.add_argument("--characters", type=_positive, required=True, help="of which so many leading ones are used")
+    adopt.add_argument("--to", type=Path, required=True, help="folder to fill")
+
     train = commands.add_parser("train", help="train all replicates of a specification; resumes if interrupted")
     train.add_argument("--spec", type=Path, required=True, help="RunSpec as JSON or YAML (config/schema.json)")
     train.add_argument("--data", type=Path, help="folder filled by `fetch` (default: fetch the spec's data set)")
@@ -119,6 +124,11 @@ def _run(options: argparse.Namespace) -> Any:
 
     if options.command == "fetch":
         return audit.fetch_dataset(options.dataset, options.to, options.cache, options.on_missing, options.trust_local)
+    if options.command == "adopt":
+        from memorization.data.own import adopt
+
+        adopt(options.corpus, options.characters, options.to)
+        return None
     if options.command == "train":
         return audit.train_spec(options.spec, options.backend, options.data, options.run, options.device)
     if options.command == "attack":

@@ -131,10 +131,7 @@ class CanaryFormat:
     def parse_fill(self, text: str) -> np.ndarray:
         """int64[holes] from the holes' symbols (``281265017``) or from a whole canary. Raises UserError."""
         wrong = UserError(f"canary {text!r} does not fill the format {self.text!r}")
-        pattern = self._pattern(self.parts[0])
-        for hole, part in zip(self.holes, self.parts[1:], strict=True):
-            pattern += (f"([{re.escape(hole)}])" if isinstance(hole, str) else r"(\S+)") + self._pattern(part)
-        match = re.fullmatch(pattern, text)
+        match = re.fullmatch(self.pattern, text)
         symbols = match.groups() if match else text.split(" ") if self.wordy else text
         if len(symbols) != len(self.holes) or any(s not in h for s, h in zip(symbols, self.holes, strict=False)):
             raise wrong
@@ -142,6 +139,14 @@ class CanaryFormat:
         if match and CHECKED in self.text and LETTER not in self.text and self.render(fill) != text:
             raise wrong
         return fill
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of every canary of the format, with a group for each hole."""
+        pattern = self._pattern(self.parts[0])
+        for hole, part in zip(self.holes, self.parts[1:], strict=True):
+            pattern += (f"([{re.escape(hole)}])" if isinstance(hole, str) else r"(\S+)") + self._pattern(part)
+        return pattern
 
     @staticmethod
     def _pattern(part: str) -> str:
@@ -155,6 +160,8 @@ class CanaryFormat:
         what = f"canary format {self.text!r}"
         if LETTER in self.text or not self.complete:
             raise UserError(f"{what}: {{x}} must be resolved and the words of {{w}} known before it is scored")
+        if hasattr(vocabulary, "token_format"):  # a tokenizer, whose tokens are no symbols (adapters.transformers)
+            return vocabulary.token_format(self)
         separator = " " if getattr(vocabulary, "unit", "character") == "word" else ""
 
         def fixed(part: str) -> np.ndarray:

@@ -44,6 +44,8 @@ class Config(Strict):
     warm: bool = Field(
         True, strict=False, description="Local jobs fork an interpreter that has its imports done (warm.py)."
     )
+    corpus: str | None = Field(None, description="A text file of your own for `snakemake audit`; no papers then.")
+    canary: str | None = Field(None, description="Of an audit: another format than that of workflow/audit/audit.yaml.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -32,13 +32,15 @@ class Judged:
 
 def judge(model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, spec: AttackSpec) -> Judged:
     """Is int[L] `fill` the most likely one of its format? At once "no", with bounds for a rank, where a beam search
-    finds a likelier fill; else the exact rank within spec.exact_steps and the search within spec.extraction_steps.
+    finds a likelier fill and `spec.ranked` asks for no more; else the exact rank within spec.exact_steps and the search
+    within spec.extraction_steps.
     """
     tokens = fmt.tokens(model.vocabulary)
     tree = Tree.plant(model, tokens)
     (cost,), steps = score(tree, np.atleast_2d(fill))
     tried = beam(model, tokens, width=BEAM)
-    if len(tried.costs_bits) and tried.costs_bits[0] < cost - MARGIN:
+    likelier = len(tried.costs_bits) > 0 and tried.costs_bits[0] < cost - MARGIN
+    if likelier and not spec.ranked:
         rank = Rank(
             rank=nan,
             rank_low=2,

@@ -1,64 +1,23 @@
-"""From figures.yaml to cells: `defaults -> base -> grid -> scale caps -> RunSpec`, pure and fast (every job parses it).
+"""From figures.yaml to a plan: every figure with its cells (cells.py), every run once; pure, fast (every job parses it).
 
 A cell is one run under one back end, with the attack it is asked to stand and the keys that vary within its figure.
 """
 
-import copy
 import hashlib
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-from pydantic import Field
 
 from memorization import backends
+from memorization.cells import Cell, PaperSpec, cells
 from memorization.configuration import ROOT, Config, load_scale, read_yaml, validate
-from memorization.dotted import get_dotted, has_key, merge, set_dotted, shrink
 from memorization.errors import UserError
-from memorization.figure_specs import FigureSpec, ScaleOverride, ScaleSpec
-from memorization.specs import TASKS, AttackSpec, ScoreSpec, Strict, Trainable
-
-S = TypeVar("S", bound=Strict)
+from memorization.figure_specs import FigureSpec, ScaleSpec
+from memorization.specs import AttackSpec, ScoreSpec, Trainable
 
 EXPERIMENT = frozenset({"base", "grid", "grids", "cells", "attack", "score", "scales"})
 """The fields of a figure that say what is run."""
 
-PARTS: dict[str, type[Strict]] = {"attack": AttackSpec, "score": ScoreSpec}
-"""First word of a dotted key (of a cell, a grid, a cap) that is not about the run but about what is asked of it."""
-
-DATA_PART = {
-    "text": "corpus",
-    "image": "data",
-    "translation": "pairs",
-    "classification": "data",
-    "federated": "data",
-    "federated_text": "data",
-}
-"""Task -> the part of its specification that names the data set."""
-
 PAPERS = ROOT / "workflow" / "papers"
-
-
-class PaperSpec(Strict):
-    """One workflow/papers/<paper>/figures.yaml."""
-
-    title: str
-    citation: str
-    run: dict[str, Any] = Field({}, description="What all of the paper's runs of the same task start from.")
-    attack: dict[str, Any] = Field({}, description="What all of its attacks start from.")
-    figures: dict[str, FigureSpec]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of one figure under one back end."""
-
-    backend: str
-    run: Trainable
-    attack: AttackSpec | None
-    score: ScoreSpec | None
-    varied: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -125,6 +84,14 @@ def expand(config: Config, datasets: set[str]) -> Plan:
     return plan
 
 
+def expand_alone(config: Config, paper: str, key: str, figure: FigureSpec, where: str, datasets: set[str]) -> Plan:
+    """A plan of one figure that stands in no figures.yaml (`snakemake audit`). `where` begins its error messages."""
+    plan = Plan(config, load_scale(config.scale), {})
+    paper_spec = PaperSpec(title=figure.title, citation="", figures={key: figure})
+    _add(plan, paper, paper_spec, key, figure, datasets, where)
+    return plan
+
+
 def load_paper(name: str) -> PaperSpec:
     """workflow/papers/<name>/figures.yaml, validated. Raises UserError for an unknown paper."""
     if name not in known_papers():
@@ -138,20 +105,23 @@ def _where(paper: str, key: str = "") -> str:
     return f"workflow/papers/{paper}/figures.yaml" + (f": {key}" if key else "")
 
 
-def _add(plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str]) -> None:
-    where = _where(paper, key)
+def _add(
+    plan: Plan, paper: str, spec: PaperSpec, key: str, figure: FigureSpec, datasets: set[str], where: str | None = None
+) -> None:
+    where = where or _where(paper, key)
     for backend in figure.backends:
         backends.require_known(backend, f"{where}: backends")
     static = set(figure.sources) == {"static"}
     parts = [] if static else _borrowed(plan, figure, where) if figure.cells_of else [(spec, figure)]
-    cells = [cell for own, part in parts for cell in _cells(plan, own, part, where, datasets)]
+    found = [cells(plan.config, plan.scale, own, part, where, datasets) for own, part in parts]
+    mine = list(itertools.chain.from_iterable(found))
     if len(figure.cells_of) > 1:  # figures share runs
         first = {}
-        for cell in cells:
+        for cell in mine:
             first.setdefault(_identity(cell), cell)
-        cells = list(first.values())
-    plan.figures[paper, key] = Figure(paper, key, figure, tuple(cells))
-    for cell in cells:
+        mine = list(first.values())
+    plan.figures[paper, key] = Figure(paper, key, figure, tuple(mine))
+    for cell in mine:
         plan.runs[cell.run.run_id] = cell.run
         if cell.attack:
             plan.attacks[cell.attack.attack_id] = cell.attack
@@ -187,115 +157,6 @@ def _borrowed(plan: Plan, figure: FigureSpec, where: str) -> list[tuple[PaperSpe
         own = {"cells": figure.more_cells, "grid": {}, "grids": [], "scales": scales}
         parts.append((paper, first.model_copy(update=own)))
     return parts
-
-
-def _cells(plan: Plan, spec: PaperSpec, figure: FigureSpec, where: str, datasets: set[str]) -> Iterator[Cell]:
-    narrowed = figure.scales.get(plan.config.scale, ScaleOverride())
-    caps = [{k: v for k, v in plan.scale.caps.items() if k not in narrowed.uncapped}, narrowed.caps]
-    same_task = figure.base.get("task", "text") == spec.run.get("task", "text")
-    base = {"": merge(spec.run if same_task else {}, figure.base)}
-    base |= {} if figure.attack is None else {"attack": merge(spec.attack, figure.attack)}
-    base |= {} if figure.score is None else {"score": figure.score}
-    for varied in _grid(figure, narrowed, where, plan.scale.cells):
-        trees = copy.deepcopy(base)
-        for dotted, value in varied.items():
-            if dotted in PARTS and value is None:  # nothing is asked of this cell
-                trees.pop(dotted, None)
-                continue
-            _set_varied(trees, dotted, value, where)
-        if narrowed.dataset is not None:
-            part = DATA_PART.get(trees[""].get("task", "text"), "corpus")
-            trees[""].setdefault(part, {})["dataset"] = narrowed.dataset
-        run = _capped(_scaled(_run(trees[""], where), narrowed.factors, where), caps, where)
-        attack, score = (
-            _capped(validate(kind, trees[name], f"{where}: {name}"), caps, where, name) if name in trees else None
-            for name, kind in PARTS.items()
-        )
-        if run.dataset not in datasets:
-            known = ", ".join(sorted(datasets))
-            raise UserError(f"{where}: {DATA_PART[run.task]}.dataset: unknown {run.dataset!r}; known: {known}")
-        dumps = {"": run.model_dump()} | {
-            n: part.model_dump() for n, part in (("attack", attack), ("score", score)) if part is not None
-        }
-        keys = [key for key in dict.fromkeys([*varied, *itertools.chain(*figure.grids)]) if key not in PARTS]
-        shown = {key: get_dotted(dumps[part], rest) for key in keys for part, rest in [_part_of(key)]}
-        for backend in plan.config.backends:
-            if backend in (narrowed.backends or figure.backends):
-                backends.require_able(backend, run, where)
-                yield Cell(backend, run, attack, score, shown)
-
-
-def _part_of(dotted: str) -> tuple[str, str]:
-    """("attack", "references") of "attack.references"; a key of the run itself belongs to part ""."""
-    head, _, rest = dotted.partition(".")
-    return (head, rest) if head in PARTS else ("", dotted)
-
-
-def _set_varied(trees: dict[str, dict[str, Any]], dotted: str, value: Any, where: str) -> None:
-    part, key = _part_of(dotted)
-    if part not in trees:
-        raise UserError(f"{where}: {dotted}: the figure has no {part}; add `{part}: {{}}` to it")
-    set_dotted(trees[part], key, value)
-
-
-def _run(tree: dict[str, Any], where: str) -> Trainable:
-    """The specification that `tree` writes down, of the class of its task."""
-    return validate(task_of(tree, where), tree, where)
-
-
-def task_of(tree: dict[str, Any], where: str) -> type[Trainable]:
-    """RunSpec or another class of specs.TASKS. Raises UserError for an unknown task."""
-    task = tree.get("task", "text")
-    if task not in TASKS:
-        raise UserError(f"{where}: task: unknown {task!r}; known: {', '.join(TASKS)}")
-    return TASKS[task]
-
-
-def _scaled(spec: S, factors: dict[str, float], where: str) -> S:
-    """`spec` with its numbers multiplied; whole ones are rounded, to one at least; 0 stays 0."""
-    tree = spec.model_dump()
-    for dotted, factor in factors.items():
-        if not has_key(type(spec), dotted):
-            raise UserError(f"{where}: scales: factors: unknown key {dotted!r}")
-        value = get_dotted(tree, dotted)
-        if value is not None:
-            least = min(value, 1)  # none stays none
-            scaled = max(least, round(value * factor)) if isinstance(value, int) else float(f"{value * factor:.6g}")
-            set_dotted(tree, dotted, scaled)
-    return validate(type(spec), tree, where) if factors else spec
-
-
-def _capped(spec: S, caps: list[dict[str, float | int]], where: str, prefix: str = "") -> S:
-    """`spec` under every cap that speaks of it. Caps of attacks and scores begin with `attack.` and `score.`."""
-    for cap in caps:
-        mine = {}
-        for dotted, limit in cap.items():
-            part, key = _part_of(dotted)
-            kinds = [PARTS[part]] if part else list(TASKS.values())
-            if not any(has_key(kind, key) for kind in kinds):
-                raise UserError(f"{where}: cap on unknown key {dotted!r} (here or in config/scales/)")
-            if part == prefix and has_key(type(spec), key):
-                mine[key] = limit
-        spec = shrink(spec, mine, where)
-    return spec
-
-
-def _grid(figure: FigureSpec, narrowed: ScaleOverride, where: str, most: int | None) -> list[dict[str, Any]]:
-    """The figure's cells as dotted overrides, narrowed to a subset at this scale: its own number of them, or `most`."""
-    if sum(map(bool, (figure.cells, figure.grid, figure.grids))) > 1:
-        raise UserError(f"{where}: give either grid or cells or grids, only one of them")
-    if figure.cells:
-        return figure.cells[: narrowed.cells or most]
-    grids = figure.grids or [figure.grid]
-    for key, values in narrowed.grid.items():
-        known = [value for grid in grids for value in grid.get(key, [])]
-        if not set(values) <= set(known):
-            raise UserError(f"{where}: scales: grid {key}: {values} is not a subset of {known}")
-    cells = []
-    for grid in grids:
-        kept = {key: [v for v in narrowed.grid.get(key, values) if v in values] for key, values in grid.items()}
-        cells += [dict(zip(kept, values, strict=True)) for values in itertools.product(*kept.values())]
-    return cells[:most]
 
 
 def dataset_names() -> set[str]:

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from memorization import contracts, privacy
+from memorization.cells import DATA_PART
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.labelled import sizes
 from memorization.data.registry import DatasetSpec
 from memorization.data.shares import require_enough
 from memorization.errors import UserError
-from memorization.expansion import DATA_PART, Plan
+from memorization.expansion import Plan
 from memorization.federated_specs import FederatedRunSpec
 from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import RunSpec, Trainable

@@ -1,7 +1,8 @@
-"""What must not leave a run that was trained on real people's mail: any number but the planted, synthetic ones.
+"""What must not leave a run that was trained on real people's mail or on a user's own text: any number but the planted,
+synthetic ones.
 
-No real number reaches a model (data.mail masks them), so none can be found in one; here outputs are kept so narrow that
-this can be checked: `leaks` knows every number that may stand in them.
+Of mail no real number reaches a model (data.mail masks them), so none can be found in one; here outputs are kept so
+narrow that this can be checked: `leaks` knows every number that may stand in them.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from functools import cache
 import pandas as pd
 
 from memorization.configuration import ROOT
-from memorization.data.registry import registry
+from memorization.data.registry import OWN, registry
 
 FILLS = ("fill", "best_fill")
 """Columns that hold what fills a canary's holes: of the inserted one, of controls, of the best that a search found."""
@@ -23,9 +24,14 @@ def mail_datasets() -> frozenset[str]:
     return frozenset(name for name, dataset in known.items() if dataset.kind == "mail")
 
 
+def confidential(dataset: str) -> bool:
+    """Whether models of this data set may know numbers that nobody but its owner should see."""
+    return dataset in mail_datasets() or OWN.fullmatch(dataset) is not None
+
+
 def only_planted(tables: dict[str, pd.DataFrame], dataset: str, planted: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """An attack's tables; on mail without any fill but those of the `planted` canaries: others become empty."""
-    if dataset not in mail_datasets():
+    """An attack's tables; on confidential data without any fill but those of `planted` ones: others become empty."""
+    if not confidential(dataset):
         return tables
     allowed = set(planted)
     return {

@@ -25,13 +25,13 @@ import numpy as np
 from memorization import NUMERICS_VERSION, backends, contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
+from memorization.cells import task_of
 from memorization.classifier_specs import ClassifierRunSpec
 from memorization.configuration import ROOT, read_yaml, validate
 from memorization.contracts import atomic
 from memorization.data.corpora import TrainingCorpus, build_corpora
 from memorization.data.registry import DatasetSpec, lookup
 from memorization.errors import UserError
-from memorization.expansion import task_of
 from memorization.federated_specs import FederatedRunSpec
 from memorization.federated_text_specs import FederatedTextRunSpec
 from memorization.specs import ImageRunSpec, RunSpec, Trainable

@@ -243,6 +243,11 @@ class AttackSpec(Strict):
     every: bool = Field(
         False, description="Rank and search every canary of a model, not only the first.", json_schema_extra=LATER
     )
+    ranked: bool = Field(
+        False,
+        description="With every: also of canaries that do not rank first an exact rank (within exact_steps).",
+        json_schema_extra=LATER,
+    )
     quantize: Literal["none", "int8"] = Field(
         "none", description="int8: attack a copy whose weights are 8-bit integers.", json_schema_extra=LATER
     )

@@ -45,11 +45,16 @@ class CorpusSpec(Strict):
         description="Of words: in the vocabulary whatever their frequency, after the most frequent ones.",
         json_schema_extra=LATER,
     )
+    symbols: str = Field(
+        "", description="Of characters: in the vocabulary even where the text lacks them.", json_schema_extra=LATER
+    )
 
     @model_validator(mode="after")
     def _words_of_words(self) -> "CorpusSpec":
         if self.words and self.unit != "word":
             raise ValueError("words: for corpus.unit word; leave it out")
+        if self.symbols and self.unit != "character":
+            raise ValueError("symbols: for corpus.unit character; leave it out")
         if wrong := [word for word in self.words if word.split() != [word] or word == UNKNOWN]:
             raise ValueError(f"words: {wrong}: each must be one word, without spaces, and not {UNKNOWN}")
         return self

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from jinja2 import Template
-from memorization import cluster, environments, preflight, tables, warm
+from memorization import cluster, environments, own_audit, preflight, tables, warm
 from memorization.configuration import ROOT, load_config
 from memorization.data.registry import registry
 from memorization.errors import UserError
@@ -16,14 +16,16 @@ from memorization.spec_base import canonical_json
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+# The papers, or an audit of a text of the user's own.
 try:
-    PLAN = expand(load_config(config), dataset_names())
+    CONFIG = load_config(config)
+    PLAN, OWN = own_audit.plan(CONFIG) if CONFIG.corpus else (expand(CONFIG, dataset_names()), None)
 except UserError as error:
     raise WorkflowError(str(error))
 
 PUBLISHED = PLAN.config.tables == "published"
 CODE = code_digest()
-DATASETS = registry(ROOT / "config" / "datasets.yaml")
+DATASETS = registry(ROOT / "config" / "datasets.yaml") | own_audit.datasets(OWN)
 
 units = {}
 if workflow.is_main_process:
@@ -43,6 +45,18 @@ wildcard_constraints:
     score="[0-9a-f]{12}",
     paper="[a-z_]+",
     figure="[a-z0-9_]+",
+
+
+def audit_pages(wildcards):
+    """The page of an audit. Asked for only when it is a target: who wants one must say of what."""
+    if OWN is None:
+        raise WorkflowError("audit: of which text? Name it: snakemake audit --config corpus=my.txt")
+    return [f"{RESULTS}/audit/{OWN.name}.{kind}" for kind in ("html", "csv")]
+
+
+def own_file(wildcards):
+    """The user's file. Its name in the plan is that of its content, so its date tells nothing."""
+    return ancient(str(OWN.path)) if OWN else []
 
 
 # Of what comes after a training: figures appear as soon as their runs are there.

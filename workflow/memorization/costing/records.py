@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from memorization import contracts
+from memorization.cells import task_of
 from memorization.configuration import ROOT, validate
 from memorization.costing import counts
 from memorization.data.registry import DatasetSpec
 from memorization.errors import UserError
-from memorization.expansion import task_of
 from memorization.specs import AttackSpec, RunSpec, ScoreSpec, Trainable
 
 COMMITTED = ROOT / "paper_figures" / "benchmarks" / "jobs.csv"

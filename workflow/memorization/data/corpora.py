@@ -146,10 +146,10 @@ def build_corpus(spec: RunSpec, directory: Path, dataset: DatasetSpec, replicate
 
 
 def _vocabulary(spec: RunSpec, text: str) -> Vocabulary:
-    """Of the whole training text: all of its characters, or its most frequent words and corpus.words."""
+    """Of the whole training text: its characters and corpus.symbols, or its most frequent words and corpus.words."""
     if spec.corpus.unit == "word":
         return Vocabulary.of_words(text, spec.corpus.vocabulary, spec.corpus.words)
-    return Vocabulary.of([text, sanitising.MASK if spec.corpus.sanitise == "mask_digits" else ""])
+    return Vocabulary.of([text, spec.corpus.symbols, sanitising.MASK if spec.corpus.sanitise == "mask_digits" else ""])
 
 
 def _planted(

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class FileRecord(Strict):
-    """What was put in place. `url` is "mirror" or "standin" where it was no download."""
+    """What was put in place. `url` is "mirror", "standin" or "own text" where it was no download."""
 
     sha256: str
     bytes: int
@@ -32,7 +32,7 @@ class Provenance(Strict):
     """provenance.json: where a data set's files came from. Never holds a path of the machine."""
 
     dataset: str
-    source: Literal["mirror", "download", "standin", "local copy, checksum differs"]
+    source: Literal["mirror", "download", "standin", "local copy, checksum differs", "own text"]
     is_standin: bool
     files: dict[str, FileRecord]
     licence: str

@@ -1,5 +1,6 @@
 """config/datasets.yaml: what each data set is, where its files come from and what they must be."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -218,8 +219,29 @@ def registry(path: Path) -> dict[str, DatasetSpec]:
         raise UserError(f"{path}: {_first_problem(error)}") from None
 
 
+OWN = re.compile(r"own_[0-9a-f]{12}")
+"""Names of data sets that stand in no registry: a user's own text, put in place by `data.own.adopt`."""
+
+
+def own_dataset(characters: int = 0) -> DatasetSpec:
+    """What a user's own text is, of about so many characters of training text. It has no public address, hence none of
+    the registry's checks.
+    """
+    return DatasetSpec.model_construct(
+        title="a text of the user's own",
+        licence="the user's own; not distributed",
+        citation="",
+        homepage="",
+        standin=None,
+        roles=Roles(train="train.txt", validation="validation.txt", test="test.txt"),
+        files={"train.txt": FileSpec.model_construct(bytes=characters, sources=())},
+    )
+
+
 def lookup(name: str, path: Path) -> DatasetSpec:
-    """The data set `name` of the registry at `path`. Raises UserError listing the known ones."""
+    """The data set `name` of the registry at `path`, or a user's own. Raises UserError listing the known ones."""
+    if OWN.fullmatch(name):
+        return own_dataset()
     known = registry(path)
     if name not in known:
         raise UserError(f"data set {name!r} is not in {path}; known: {', '.join(sorted(known))}")

@@ -17,11 +17,12 @@ import jinja2
 from markupsafe import Markup
 
 from memorization import contracts, runs
+from memorization.cells import PaperSpec
 from memorization.claims import VERDICTS
 from memorization.configuration import ROOT
 from memorization.data.registry import registry
 from memorization.errors import UserError
-from memorization.expansion import PaperSpec, load_paper
+from memorization.expansion import load_paper
 from memorization.report import captions, pictures, provenance, rows, statements
 
 TEMPLATES = ROOT / "workflow" / "report" / "page"

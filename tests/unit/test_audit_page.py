@@ -1,0 +1,103 @@
+"""An audit's page and its numbers, from a table whose answers are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from memorization import audit_page, lower_bound, tables, tidy_audit
+
+MODELS, CANARIES, SPACE = 3, 10, 1000.0
+FIRST = {"aaa": 4, "bbb": 0, "ccc": 1}
+"""Run -> planted canaries of rank 1, of each model; the others have rank 100."""
+
+
+def rows_of(run: str, private: bool, epsilon: float | None) -> list[dict]:
+    about = {"backend": "torch", "run": run, "private": private, "privacy.epsilon": epsilon}
+    about |= {"dataset": "own_0123456789ab", "data_source": "own text", "replicates": MODELS, "scale": "reduced"}
+    rows = []
+    if private:
+        for convention, value in (("classic_rdp", 1.25), ("rdp", 1.0), ("pld", 0.75)):
+            row = {"source": "privacy", "convention": convention, "epsilon": epsilon * value, "delta": 1e-5}
+            rows.append({**row, "noise_multiplier": 1.0, "unit": "a training window of 80 characters", **about})
+    for model in range(MODELS):
+        for epoch, loss in ((0, 4.0), (1, 2.0 + model / 10)):
+            curve = {"source": "curves", "replicate": model, "epoch": epoch, "test_loss_nats": loss, "kept": epoch == 1}
+            rows.append({**curve, **about})
+        for i in range(CANARIES):
+            planted = i < CANARIES // 2
+            rank = 1.0 if planted and i < FIRST[run] else 100.0 if planted else 500.0
+            exposure = {
+                "source": "exposure",
+                "kind": "inserted" if planted else "excluded",
+                "index": i,
+                "method": "exact",
+            }
+            exposure |= {"method": "exact", "algorithm": "walk", "rank": rank, "exposure_bits": np.log2(SPACE / rank)}
+            rows.append({**exposure, "space_bits": np.log2(SPACE), "extrapolated": False, "replicate": model, **about})
+            if planted:
+                search = {
+                    "source": "extraction",
+                    "index": i,
+                    "algorithm": "shortest_path",
+                    "fill": "000",
+                    "best_fill": "",
+                }
+                search |= {"extracted": rank == 1, "provable": True, "model_steps": 10 * (i + 1)}
+                rows.append({**search, "best_fill": "", "replicate": model, **about})
+        audit = {"source": "audit", "canaries": CANARIES, "included": 5, "guesses": 5, "correct": 4, "confidence": 0.95}
+        rows.append({**audit, "replicate": model, "delta": 1e-5, "epsilon_low": 0.1 * model, **about})
+    return rows
+
+
+@pytest.fixture
+def table(tmp_path):
+    made = pd.DataFrame([*rows_of("bbb", True, 1.0), *rows_of("aaa", False, None), *rows_of("ccc", True, 8.0)])
+    tables.write(made.assign(figure="own_0123456789ab"), tmp_path / "table.csv")
+    return tables.read(tmp_path / "table.csv")
+
+
+def test_arms_hold_what_the_table_says(table):
+    arms = tidy_audit.arms(table).set_index("arm")
+    assert arms.index.tolist() == ["without privacy", "private, ε ≤ 8", "private, ε ≤ 1"]
+    assert arms["first"].tolist() == arms["extracted"].tolist() == [12, 3, 0]
+    assert set(arms["planted"]) == set(arms["left_out"]) == {15}
+    assert arms["test_loss_nats"].tolist() == pytest.approx([2.1] * 3)
+    wanted = [np.mean([np.log2(SPACE)] * n + [np.log2(10)] * (5 - n)) for n in (4, 1, 0)]
+    assert arms["exposure_bits"].tolist() == pytest.approx(wanted)
+    assert arms["left_out_bits"].tolist() == pytest.approx([1.0] * 3)
+    assert arms["queries_median"].tolist() == [30] * 3
+    assert arms["queries_most"].tolist() == [50] * 3
+    assert arms["rdp"].tolist() == [np.inf, 8.0, 1.0]
+    assert arms["pld"].tolist() == [np.inf, 6.0, 0.75]
+    assert arms["epsilon_low"].tolist() == pytest.approx([0.2] * 3)
+    # Three models' bounds hold at once: each at a third of the error.
+    assert arms["attainable"].tolist() == pytest.approx([lower_bound.attainable(CANARIES, 1e-5, 1 - 0.05 / 3)] * 3)
+
+
+def test_an_unfinished_rank_is_counted_and_left_out_of_the_mean(table):
+    exact = (table["source"] == "exposure") & (table["run"] == "aaa") & (table["index"] == 9)
+    table.loc[exact, ["rank", "exposure_bits"]] = np.nan
+    arms = tidy_audit.arms(table)
+    assert arms["unfinished"].tolist() == [3, 0, 0]
+    assert arms["left_out_bits"].tolist() == pytest.approx([1.0] * 3)
+    assert "without an exact rank" in audit_page.numbers(arms)
+    assert "without an exact rank" not in audit_page.numbers(arms[1:])
+
+
+def test_the_page_needs_nothing_else_and_tells_the_numbers(table):
+    provenance = {
+        "files": {"corpus": {"sha256": "f" * 64, "bytes": 123456, "url": "own text"}},
+        "note": "the leading 60,000 of 123,000 characters are used <b>",
+    }
+    arms = tidy_audit.arms(table)
+    page = audit_page.page(table, arms, provenance)
+    assert "gave back 12 of 15 planted" in page
+    assert "gave back 3 of 15 planted" in page
+    assert "at most 6.00; the canaries show at least 0.20" in page
+    assert "No ε is guaranteed" in page
+    assert "123,456 bytes" in page
+    assert "are used &lt;b&gt;" in page
+    assert "width=device-width" in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "000" not in page.split("<h2>Numbers</h2>")[1].replace(",000", "")  # no fill
