@@ -1,4 +1,4 @@
-"""From figures.yaml to a plan: every figure with its cells (cells.py), every run once; pure, fast (every job parses it).
+"""From figures.yaml to a plan: every figure with its cells (cells.py), every run once; fast (every job parses it).
 
 A cell is one run under one back end, with the attack it is asked to stand and the keys that vary within its figure.
 """
