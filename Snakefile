@@ -58,7 +58,7 @@ onstart:
             environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
     except UserError as error:
         raise WorkflowError(str(error))
-    if PLAN.config.warm and workflow.local_exec and not only_counting():
+    if PLAN.config.warm and not only_counting():
         warm.start(warm_pythons())
 
 

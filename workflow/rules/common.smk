@@ -99,8 +99,8 @@ def python_of(wildcards):
 
 
 def warm_pythons():
-    """Server of `warm` -> its interpreter: the driver's, and those of the back ends that this run has built."""
-    built = PLAN.backends if PLAN.config.software == "uv" and not PUBLISHED else []
+    """Server of `warm` -> its interpreter: the driver's, and where the trainings run here, those of their back ends."""
+    built = PLAN.backends if workflow.local_exec and PLAN.config.software == "uv" and not PUBLISHED else []
     return {"driver": sys.executable} | {backend: f"envs/{backend}/.venv/bin/python" for backend in built}
 
 
