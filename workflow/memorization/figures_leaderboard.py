@@ -98,14 +98,26 @@ def _points(axes: Axes, rows: pd.DataFrame, why: str) -> None:
         xerr = None if few or row.defence == "none" else [[row.cost - row.cost_low], [row.cost_high - row.cost]]
         yerr = None if few else [[row.bits - max(row.low, 0)], [row.high - row.bits]]
         axes.errorbar(row.cost, row.bits, yerr=yerr, xerr=xerr, label=name, zorder=3, **style)
-        axes.annotate(str(row.number), (row.cost, row.bits), color="white", fontsize=5.6, ha="center", va="center",
-                      zorder=6, weight="bold")  # fmt: skip
     most = max(rows["cost"].max(), LINEAR)
     ticks = [tick for tick in (-0.1, 0, 0.01, 0.1, 1, 3) if min(rows["cost"].min(), 0) * 3 <= tick <= 3 * most]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlim(min(2 * rows["cost"].min(), -LINEAR), 2.2 * most)
+    _numbers(axes, rows)
     return None
+
+
+def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
+    """Every point's number in the table: inside it, or beside a point that several arms share."""
+    shared = rows.assign(x=(rows["cost"] / LINEAR).round(1), y=rows["bits"].round(1)).groupby(["x", "y"], sort=False)
+    for _, same in shared:
+        place = (same["cost"].iloc[0], same["bits"].iloc[0])
+        if len(same) == 1:
+            axes.annotate(str(same["number"].iloc[0]), place, color="white", fontsize=5.6, ha="center", va="center",
+                          zorder=6, weight="bold")  # fmt: skip
+        else:
+            axes.annotate(", ".join(map(str, same["number"])), place, (-7, 0), textcoords="offset points",
+                          fontsize=5.6, ha="right", va="center", zorder=6, weight="bold")  # fmt: skip
 
 
 def _stopping_path(axes: Axes, table: pd.DataFrame) -> None:
@@ -136,6 +148,7 @@ def _ranking(axes: Axes, rows: pd.DataFrame, margin: float) -> None:
         if row.n > 2 and row.high < statistics.NULL_MEAN_BITS + margin:
             chosen |= {(place, column) for column in range(len(HEADER))}
     plotting.rendered_table(axes, cells, HEADER, WIDTHS, frozenset(chosen), size=6.4)
+    axes.set_title(f"coloured: shown to be within {margin:g} bits of what was not inserted", size=7, loc="right", pad=2)
     return None
 
 

@@ -80,7 +80,8 @@ def exposure(axes: Axes, table: pd.DataFrame, reference: pd.DataFrame, infinite:
         x = group["classic_rdp"].replace(np.inf, infinite) * 1.25 ** (2 * i - 1)
         limits = np.abs(group[["low", "high"]].to_numpy().T - group["mean"].to_numpy())
         style = {"fmt": MARKERS.get(backend, "o"), "ms": 3.5, "lw": 1, "color": BACK_ENDS.get(backend, COLORS["muted"])}
-        label = f"{backend}: inserted, 90 %, {group['n'].min():.0f} to {group['n'].max():.0f} canaries"
+        sizes = " to ".join(f"{n:.0f}" for n in sorted({group["n"].min(), group["n"].max()}))
+        label = f"{backend}: inserted, 90 %, {sizes} canaries"
         axes.errorbar(x, group["mean"], yerr=limits, label=label, **style)
         axes.scatter(x, group["mean_out"], marker="_", s=30, color=style["color"], lw=1, label=f"{backend}: left out")
     plotting.paper(axes, reference, "exposure", "paper, one canary", line=False)
