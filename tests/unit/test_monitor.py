@@ -58,6 +58,19 @@ def test_a_job_that_is_tried_again_has_not_failed(clock):
     assert watch.summary().startswith("1 of 2 jobs done, 0 running, about")
 
 
+def test_time_left_of_a_queue_is_told_by_its_pace(clock):
+    """What waits in a queue has begun as far as Snakemake knows: 100 s after its submission it has not worked 100 s."""
+    units = {("train", name): 20.0 for name in "abcd"}
+    watch = monitor.Monitor(units, cores=100, console=Console(file=io.StringIO()), queued=True)
+    watch.emit(record("run_info", stats={"train": 4, "total": 4}))
+    for number, name in enumerate("abc"):
+        watch.emit(record("job_info", jobid=number, rule_name="train", wildcards={"run": name}, rule_msg="Training"))
+    clock[0] = 100.0
+    watch.emit(record("job_finished", job_id=0))
+    # A quarter of equal jobs took 100 s; two wait in the queue, one has not been submitted.
+    assert watch.estimator.seconds_left() == pytest.approx(300.0)
+
+
 def test_errors_and_warnings_are_never_hidden():
     assert monitor.routine(record("job_finished"))
     assert monitor.routine(record(""))

@@ -29,7 +29,13 @@ from memorization.specs import RunSpec, Trainable
 from memorization.translation_specs import TranslationRunSpec
 
 PRIOR_SECONDS = {"train": 1.0, "attack": 8.0, "fetch": 5.0, "score": 8.0}
-"""Seconds per unit of work before anything has been observed; other rules 3 s. Replaced by what is measured."""
+"""Seconds per unit of work before anything has been observed. Replaced by what is measured."""
+
+OTHER_PRIOR_SECONDS = 3.0
+"""The same of other rules."""
+
+STARTING_SECONDS = 10.0
+"""Of a job of a cluster: two Snakemakes and the imports."""
 
 CHARACTERS_PER_SECOND = 20_000
 """Training speed assumed for one core until a training has ended (2 x 200 LSTM)."""
@@ -124,9 +130,13 @@ class Job:
 class Estimator:
     """Time left from units of work per rule; seconds per unit are learned from the jobs that end."""
 
-    def __init__(self, units: dict[tuple[str, str], float], cores: int) -> None:
+    def __init__(self, units: dict[tuple[str, str], float], cores: int, queued: bool = False) -> None:
+        """queued: jobs wait in a cluster's queue after they have begun, so that how long one took says little."""
         self.units = units
         self.cores = max(cores, 1)
+        self.queued = queued
+        self.began = time.monotonic()
+        self.assumed_done = 0.0
         self.waiting: Counter[str] = Counter()
         self.running: dict[int, Job] = {}
         self.seen: dict[str, list[float]] = {}
@@ -142,21 +152,37 @@ class Estimator:
             total = self.seen.setdefault(job.rule, [0.0, 0.0])
             total[0] += job.elapsed
             total[1] += job.units
+            self.assumed_done += self.assumed(job.rule, job.units)
         return job
+
+    @staticmethod
+    def assumed(rule: str, units: float) -> float:
+        """Seconds of a job before anything has been observed, its start included."""
+        return STARTING_SECONDS + units * PRIOR_SECONDS.get(rule, OTHER_PRIOR_SECONDS)
 
     def rate(self, rule: str) -> float:
         """Seconds per unit of work."""
         seconds, units = self.seen.get(rule, (0.0, 0.0))
-        return seconds / units if units else PRIOR_SECONDS.get(rule, 3.0)
+        return seconds / units if units else PRIOR_SECONDS.get(rule, OTHER_PRIOR_SECONDS)
 
     def seconds_left(self) -> float:
         """All remaining work shared by the cores, but no less than the longest running job still needs."""
+        if self.queued:
+            return self.seconds_left_as_so_far()
         of_running = [max(j.units * self.rate(j.rule) - j.elapsed, 1.0) for j in self.running.values()]
-        waiting = 0.0
-        for rule, count in self.waiting.items():
-            sizes = [u for (r, _), u in self.units.items() if r == rule] or [1.0]
-            waiting += max(count, 0) * self.rate(rule) * sum(sizes) / len(sizes)
+        waiting = sum(max(n, 0) * self.rate(rule) * self.mean_units(rule) for rule, n in self.waiting.items())
         return max([(sum(of_running) + waiting) / self.cores, *of_running])
+
+    def seconds_left_as_so_far(self) -> float:
+        """Assumed seconds of what has not ended, at the pace of what has: of a queue nothing else is known."""
+        of_running = sum(self.assumed(job.rule, job.units) for job in self.running.values())
+        waiting = sum(max(n, 0) * self.assumed(rule, self.mean_units(rule)) for rule, n in self.waiting.items())
+        pace = (time.monotonic() - self.began) / self.assumed_done if self.assumed_done else 1 / self.cores
+        return (of_running + waiting) * pace
+
+    def mean_units(self, rule: str) -> float:
+        sizes = [units for (other, _), units in self.units.items() if other == rule] or [1.0]
+        return sum(sizes) / len(sizes)
 
 
 def routine(record: logging.LogRecord) -> bool:
@@ -183,9 +209,15 @@ def attach(logger: logging.Logger, monitor: "Monitor", dry_run: Callable[[], boo
 class Monitor(logging.Handler):
     """A handler of Snakemake's events: see `attach`."""
 
-    def __init__(self, units: dict[tuple[str, str], float], cores: int, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        units: dict[tuple[str, str], float],
+        cores: int,
+        console: Console | None = None,
+        queued: bool = False,
+    ) -> None:
         super().__init__(logging.INFO)
-        self.estimator = Estimator(units, cores)
+        self.estimator = Estimator(units, cores, queued)
         self.console = console or Console(stderr=True)
         self.total = self.done = 0
         self.broken: set[int] = set()

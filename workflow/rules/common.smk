@@ -35,7 +35,8 @@ if workflow.is_main_process:
         raise WorkflowError(str(error))
     units = work(PLAN, DATASETS)
     side_by_side = workflow.resource_settings.nodes or workflow.resource_settings.cores or 1
-    attach(logger, Monitor(units, side_by_side), dry_run=lambda: workflow.dryrun)
+    told = Monitor(units, side_by_side, queued=not workflow.local_exec)
+    attach(logger, told, dry_run=lambda: workflow.dryrun)
 
 
 wildcard_constraints:
@@ -54,11 +55,6 @@ def audit_pages(wildcards):
     return [f"{RESULTS}/audit/{OWN.name}.{kind}" for kind in ("html", "csv")]
 
 
-def own_file(wildcards):
-    """The user's file. Its name in the plan is that of its content, so its date tells nothing."""
-    return ancient(str(OWN.path)) if OWN else []
-
-
 # Of what comes after a training: figures appear as soon as their runs are there.
 SOONER = 1_000_000
 
@@ -66,29 +62,6 @@ SOONER = 1_000_000
 def longest_first(wildcards):
     """Priority of a training: its assumed seconds. A long one that is left to the end would have a machine to itself."""
     return min(round(units.get(("train", wildcards.run), 0)), SOONER - 1)
-
-
-def memory_of(wildcards, attempt):
-    return cluster.memory_mb(PLAN.config.scale, attempt)
-
-
-def training_minutes(wildcards, attempt):
-    return cluster.minutes(PLAN.config.scale, cluster.training_seconds(PLAN.runs[wildcards.run], DATASETS), attempt)
-
-
-def attack_minutes(wildcards, attempt):
-    seconds = cluster.attack_seconds(PLAN.runs[wildcards.run], PLAN.attacks[wildcards.attack])
-    return cluster.minutes(PLAN.config.scale, seconds, attempt)
-
-
-def score_minutes(wildcards, attempt):
-    return cluster.minutes(PLAN.config.scale, cluster.score_seconds(PLAN.runs[wildcards.run]), attempt)
-
-
-def cell_of(wildcards):
-    """A short training and what follows it are submitted together; here everything runs by itself."""
-    spec = PLAN.runs[wildcards.run]
-    return None if workflow.local_exec else cluster.group(PLAN.config.scale, spec, DATASETS)
 
 
 def python_of(wildcards):
