@@ -59,6 +59,8 @@ onstart:
             environments.build_all([] if PUBLISHED or PLAN.config.software == "ambient" else PLAN.backends)
     except UserError as error:
         raise WorkflowError(str(error))
+    for line in [] if workflow.local_exec else cluster.advice(PLAN, DATASETS):
+        print(f"cluster: {line}", file=sys.stderr)
     if PLAN.config.warm and not only_counting():
         warm.start(warm_pythons())
 

@@ -26,6 +26,13 @@ def run(command: list[str], cwd: Path, timeout: float = 600, **environment: str 
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
 
 
+def missing(what: str, why: str) -> None:
+    """Skip for want of a tool; where REQUIRE (as CI sets it: "SLURM,Chromium") names it, its absence is a failure."""
+    if what in os.environ.get("REQUIRE", "").split(","):
+        pytest.fail(f"{what} is required here: {why}")
+    pytest.skip(f"no {what} here: {why}")
+
+
 def snakemake(cwd: Path, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess:
     """Snakemake in `cwd`, under this interpreter."""
     return run([sys.executable, "-m", "snakemake", *arguments], cwd, **environment)

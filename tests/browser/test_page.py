@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, missing
 from memorization.report import page, rows
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 
 PUBLISHED = ROOT / page.PUBLISHED
 OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--virtual-time-budget=20000",
 )  # fmt: skip
 
@@ -66,6 +65,12 @@ addEventListener("load", async () => {
 LISTEN = """
 <script>window.refused = []; addEventListener("securitypolicyviolation", (e) => refused.push(e.blockedURI));</script>
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _chromium():
+    if CHROMIUM is None:
+        missing("Chromium", "Debian: apt-get install chromium")
 
 
 def opened(path: Path, *options: str) -> str:

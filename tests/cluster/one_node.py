@@ -7,11 +7,11 @@ write. No systemd, no cgroups, no accounting database: the plugin then asks sque
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 class NoSlurmError(Exception):
-    """Why there is none here: one line."""
+    """Why there can be none here: one line. What is there and does not start is another error."""
 
 
 class Job(NamedTuple):
@@ -124,7 +124,7 @@ class OneNode:
     def _find(self, program: str) -> str:
         found = shutil.which(program, path=self.environment["PATH"])
         if found is None:
-            raise NoSlurmError(f"Debian's packages {', '.join(PACKAGES)} have no {program}")
+            raise RuntimeError(f"Debian's packages {', '.join(PACKAGES)} have no {program}")
         return found
 
     def _serve(self, program: str, *arguments: str) -> None:
@@ -144,7 +144,7 @@ class OneNode:
         while not ready():
             ended = [server for server in self.servers if server.poll() is not None]
             if ended or time.monotonic() > deadline:
-                raise NoSlurmError(f"{what} did not start: {self.said(what)}")
+                raise RuntimeError(f"{what} did not start: {self.said(what)}")
             time.sleep(0.2)
 
     def said(self, program: str) -> str:
@@ -171,18 +171,32 @@ class OneNode:
         return [Job(*line.split("|", 4)) for line in listed.splitlines()]
 
     def stop(self) -> None:
-        """End jobs and servers, and remove everything."""
-        if len(self.servers) > 1:
-            self.ask("scancel", "--full", "--signal=KILL", *[job.id for job in self.jobs() if job.state == "RUNNING"])
-        for server in reversed(self.servers):
-            server.send_signal(signal.SIGTERM)
-        for server in self.servers:
-            try:
-                server.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """End jobs and servers, and remove everything, whatever state they are in."""
+        try:
+            with suppress(subprocess.TimeoutExpired, RuntimeError):
+                self._end_jobs()
+        finally:
+            for server in reversed(self.servers):
+                server.terminate()
+            for server in self.servers:
+                try:
+                    server.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+                    server.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_jobs(self, seconds: float = 10) -> None:
+        """Kill what runs, and wait until the node has cleaned up: the jobs' processes outlive slurmd."""
+        ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL"}
+        if len(self.servers) < 3:
+            return
+        if going := [job.id for job in self.jobs() if job.state not in ended]:
+            self.ask("scancel", "--full", "--signal=KILL", *going)
+            self.ask("scancel", *going)
+        deadline = time.monotonic() + seconds
+        while {job.state for job in self.jobs()} - ended and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 def unpack(folder: Path) -> dict[str, str]:
@@ -194,15 +208,20 @@ def unpack(folder: Path) -> dict[str, str]:
     (archives / "partial").mkdir(parents=True)
     fetch = ["apt-get", "install", "--yes", "--quiet", "--download-only", "--no-install-recommends"]
     # Nothing of the system is changed, so no lock is needed, and another apt may run.
-    options = [f"Dir::Cache::archives={archives}", "APT::Sandbox::User=root", "Debug::NoLocking=true"]
-    fetch += [*(word for option in options for word in ("-o", option)), *PACKAGES]
+    lists = folder / "lists"
+    (lists / "partial").mkdir(parents=True)
+    places = [f"Dir::Cache::archives={archives}", f"Dir::State::lists={lists}"]
+    options = [*places, "APT::Sandbox::User=root", "Debug::NoLocking=true"]
+    own = [word for option in options for word in ("-o", option)]
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (fetch, ["apt-get", "update", "--quiet"], fetch):
-        ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
-        if command is fetch and ended.returncode == 0:
-            break
-    else:
-        raise NoSlurmError("apt-get: " + ((ended.stderr or ended.stdout).strip().splitlines() or ["no output"])[-1])
+    for command in (["apt-get", "update", "--quiet", *own], [*fetch, *own, *PACKAGES]):
+        try:
+            ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            raise NoSlurmError(f"{' '.join(command[:2])} took more than five minutes") from None
+        if ended.returncode:
+            said = (ended.stderr or ended.stdout).strip().splitlines() or ["no output"]
+            raise NoSlurmError(f"{' '.join(command[:2])}: {said[-1]}")
     for archive in sorted(archives.glob("*.deb")):
         subprocess.run(["dpkg-deb", "--extract", str(archive), str(folder)], check=True)
     programs = [folder / "usr" / name for name in ("bin", "sbin")]
@@ -221,7 +240,7 @@ def plugins(folder: Path) -> Path:
     for root in (folder, Path("/")):
         for path in root.glob("usr/lib/*/slurm*/auth_munge.so"):
             return path.parent
-    raise NoSlurmError("Debian's packages have no SLURM plugin auth_munge")
+    raise RuntimeError("Debian's packages have no SLURM plugin auth_munge")
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from one_node import Job, NoSlurmError, OneNode
 
-from conftest import borrow, run
+from conftest import borrow, missing, run
 from memorization.expansion import known_papers, load_paper
 
 CLOSED = "http://127.0.0.1:9"
@@ -33,7 +33,7 @@ def node():
     try:
         started = OneNode()
     except NoSlurmError as reason:
-        pytest.skip(f"no SLURM here: {reason}")
+        missing("SLURM", str(reason))
     yield started
     started.stop()
 
@@ -98,14 +98,17 @@ def test_an_interrupted_run_takes_its_jobs_off_the_cluster(node, workplace, vari
     before = node.jobs()
     with (workplace / "interrupted.log").open("w") as log:
         started = subprocess.Popen(command(None), cwd=workplace, env=variables, stdout=log, stderr=log)
-        deadline = time.monotonic() + 300
-        # Something has ended, something is running, something waits.
-        while not {"COMPLETED", "RUNNING", "PENDING"} <= {job.state for job in jobs_since(node, before)}:
-            assert started.poll() is None, (workplace / "interrupted.log").read_text()[-3000:]
-            assert time.monotonic() < deadline, node.jobs()
-            time.sleep(0.5)
-        started.send_signal(signal.SIGINT)
-        assert started.wait(timeout=180) != 0
+        try:
+            deadline = time.monotonic() + 300
+            # Something has ended, something is running, something waits.
+            while not {"COMPLETED", "RUNNING", "PENDING"} <= {job.state for job in jobs_since(node, before)}:
+                assert started.poll() is None, (workplace / "interrupted.log").read_text()[-3000:]
+                assert time.monotonic() < deadline, node.jobs()
+                time.sleep(0.5)
+            started.send_signal(signal.SIGINT)
+            assert started.wait(timeout=180) != 0
+        finally:
+            started.kill()
     ended = jobs_since(node, before)
     assert "CANCELLED" in [job.state for job in ended]
     assert not {"RUNNING", "PENDING"} & {job.state for job in ended}
@@ -127,7 +130,7 @@ def test_the_same_command_then_runs_the_whole_smoke_scale(node, workplace, varia
     assert drawn(workplace) == set(ALL)
     assert (workplace / "results" / "smoke" / "report.html").exists()
     with capsys.disabled():
-        lines = [line for line in ended.stdout.splitlines() if "jobs done" in line]
+        lines = [line for line in (ended.stdout + ended.stderr).splitlines() if "jobs done" in line]
         print(
             f"\nSLURM: {len(jobs)} jobs COMPLETED after {len(before)} before, {len(after)} models, {len(ALL)} figures"
         )

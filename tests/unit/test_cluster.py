@@ -6,6 +6,7 @@ import pytest
 
 from memorization import cluster
 from memorization.configuration import ROOT, load_config
+from memorization.costing import rates, records
 from memorization.data.registry import registry
 from memorization.errors import UserError
 from memorization.expansion import dataset_names, expand
@@ -27,6 +28,31 @@ def test_every_attempt_asks_for_more_memory_and_time():
     assert cluster.memory_mb("paper", 1) > cluster.memory_mb("smoke", 1)
     asked = [cluster.minutes("smoke", 600, attempt) for attempt in (1, 2, 3)]
     assert asked == [50, 100, 150]
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return expand(load_config({"scale": "paper"}), dataset_names())
+
+
+def test_no_job_of_the_papers_sizes_is_expected_to_need_more_than_it_asks_for(paper, datasets):
+    """Beside `costs`, which adds what recorded jobs held beyond what is counted."""
+    model = rates.Model(records.read())
+    for figure in paper.figures.values():
+        for cell in figure.cells:
+            row = records.described("train", cell.backend, cell.run, None, datasets[cell.run.dataset])
+            asked = cluster.memory_mb("paper", 1, cluster.counted_mb(cell.run, datasets, "train"))
+            assert asked > model.memory_mb(row), (figure.key, cell.run.run_id)
+    large = max(cluster.counted_mb(spec, datasets, "train") for spec in paper.runs.values())
+    assert cluster.memory_mb("paper", 1, large) > 3 * cluster.memory_mb("paper", 1)
+
+
+def test_advice_names_what_a_day_does_not_finish(paper, plan, datasets):
+    without, long = cluster.advice(paper, datasets)
+    assert "device=cuda" in without
+    assert "fig04_utility" in long
+    assert "fig08_overtraining" not in long
+    assert cluster.advice(plan, datasets) == []
 
 
 def test_no_job_asks_for_more_time_than_a_partition_gives():

@@ -11,18 +11,28 @@ from pathlib import Path
 
 import pandas as pd
 
+from memorization.classifier_specs import ClassifierRunSpec
 from memorization.configuration import ROOT, load_config
+from memorization.costing import counts, rates
 from memorization.data.registry import DatasetSpec, registry
 from memorization.errors import UserError
 from memorization.expansion import Plan, dataset_names, expand
 from memorization.monitor import PRIOR_SECONDS, assumed_seconds
-from memorization.specs import AttackSpec, Trainable
+from memorization.specs import AttackSpec, RunSpec, Trainable
+from memorization.translation_specs import TranslationRunSpec
 
 MEMORY_MB = {"smoke": 2_000, "reduced": 3_000}
 """Scale -> of one job. Largest peaks measured: 0.7 GB, 1.4 GB, and 0.4 GB for the two Snakemake processes around it."""
 
 OTHER_MEMORY_MB = 5_000
-"""Of one job at the papers' sizes, where 3.0 GB were measured (scale trial)."""
+"""Of one job at the papers' sizes, where 3.0 GB were measured (scale trial); more where the counted numbers of its
+models alone would fill that."""
+
+AROUND_MB = 1_500
+"""Of the interpreter, its libraries and the Snakemake processes around it: beside what is counted."""
+
+ROOM = 1.25
+"""Memory asked for per memory expected."""
 
 STARTING_MINUTES = {"smoke": 10, "reduced": 20}
 """Scale -> minutes for starting, a slow file system, and what `assumed_seconds` leaves out: sensitivities and searches
@@ -47,9 +57,14 @@ CLIENT_MB = 100
 """Below this a benchmark's memory is that of a client which waited for a warm interpreter, not of the job."""
 
 
-def memory_mb(scale: str, attempt: int) -> int:
-    """Of one job, for its attempt (from 1)."""
-    return attempt * MEMORY_MB.get(scale, OTHER_MEMORY_MB)
+def memory_mb(scale: str, attempt: int, counted: float = 0.0) -> int:
+    """Of one job that holds `counted` MB of numbers, for its attempt (from 1)."""
+    return attempt * max(MEMORY_MB.get(scale, OTHER_MEMORY_MB), ceil(ROOM * (AROUND_MB + counted)))
+
+
+def counted_mb(spec: Trainable, datasets: dict[str, DatasetSpec], kind: str) -> float:
+    """MB of weights, their copies and a mini-batch's states that a job of `kind` (train, attack, score) holds."""
+    return rates.held({"kind": kind, **counts.sizes(spec, datasets[spec.dataset])})
 
 
 def minutes(scale: str, seconds: float, attempt: int) -> int:
@@ -77,6 +92,27 @@ def score_seconds(spec: Trainable) -> float:
 def group(scale: str, spec: Trainable, datasets: dict[str, DatasetSpec]) -> str | None:
     """Group of a run's jobs: "cell" where its training is short, so that they are submitted together; else None."""
     return "cell" if minutes(scale, training_seconds(spec, datasets), 1) <= SHORT_MINUTES else None
+
+
+def advice(plan: Plan, datasets: dict[str, DatasetSpec]) -> list[str]:
+    """What to know before hundreds of jobs are submitted: one line each."""
+    lines = []
+    if plan.config.device != "cuda" and plan.config.scale == "paper":
+        lines.append("no GPU is asked for: --config device=cuda gives every training one")
+    epochs = {
+        name: training_seconds(spec, datasets) / spec.training.epochs / 60
+        for name, spec in plan.runs.items()
+        if isinstance(spec, (RunSpec, ClassifierRunSpec, TranslationRunSpec))
+    }
+    long = {name for name, minutes_each in epochs.items() if minutes_each > LONGEST_MINUTES}
+    figures = sorted({f.key for f in plan.figures.values() if long & {cell.run.run_id for cell in f.cells}})
+    if long:
+        lines.append(
+            f"{len(long)} trainings ({', '.join(figures)}) have epochs of more than {LONGEST_MINUTES // 60} hours on "
+            "one CPU, and checkpoints are written between epochs: they need a GPU, or longer jobs (--set-resources "
+            "train:runtime=<minutes>)"
+        )
+    return lines
 
 
 def compare(results: Path, plan: Plan, datasets: dict[str, DatasetSpec], scale: str) -> pd.DataFrame:

@@ -26,7 +26,7 @@ rule attack:
         "envs/{backend}.sif"
     threads: 1
     resources:
-        mem_mb=memory_of,
+        mem_mb=memory_of("attack"),
         runtime=attack_minutes,
     params:
         python=python_of,
@@ -66,7 +66,7 @@ rule score:
         "envs/{backend}.sif"
     threads: 1
     resources:
-        mem_mb=memory_of,
+        mem_mb=memory_of("score"),
         runtime=score_minutes,
     params:
         python=python_of,

@@ -1,8 +1,13 @@
 # What a job asks a scheduler for (memorization/cluster.py), of a training, an attack, a score.
 
 
-def memory_of(wildcards, attempt):
-    return cluster.memory_mb(PLAN.config.scale, attempt)
+def memory_of(kind):
+    def memory(wildcards, attempt):
+        return cluster.memory_mb(
+            PLAN.config.scale, attempt, cluster.counted_mb(PLAN.runs[wildcards.run], DATASETS, kind)
+        )
+
+    return memory
 
 
 def training_minutes(wildcards, attempt):

@@ -69,7 +69,7 @@ rule train:
         "envs/{backend}.sif"
     threads: 1
     resources:
-        mem_mb=memory_of,
+        mem_mb=memory_of("train"),
         runtime=training_minutes,
         gpu=1 if PLAN.config.device == "cuda" else 0,
     params:
