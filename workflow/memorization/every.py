@@ -23,7 +23,7 @@ BEAM = 64
 
 @dataclass(frozen=True)
 class Judged:
-    """One canary: what is known of its rank, and the searches for it; a beam first, unless its rank was wanted anyway."""
+    """One canary: what is known of its rank, and the searches for it: the beam first, if one was run."""
 
     tree: Tree
     rank: Rank
