@@ -1,5 +1,6 @@
 """An audit's page and its numbers, from a table whose answers are known."""
 
+import json
 import re
 
 import numpy as np
@@ -144,3 +145,14 @@ def test_the_guarantee_says_of_what_and_for_how_many_records(table):
     ]
     provenance = {"files": {"corpus": {"sha256": "f" * 64, "bytes": 1, "url": "own text"}}, "note": ""}
     assert "one record is one window of 80 characters" in " ".join(audit_page.method(table, arms, provenance))
+
+
+def test_the_csv_holds_the_numbers_of_the_page(table, tmp_path):
+    provenance = {"files": {"corpus": {"sha256": "f" * 64, "bytes": 1, "url": "own text"}}, "note": ""}
+    (tmp_path / "provenance.json").write_text(json.dumps(provenance))
+    paths = [str(tmp_path / name) for name in ("table.csv", "provenance.json", "page.html", "page.csv")]
+    audit_page.write(*paths, queries_to_try_all=111)
+    written = pd.read_csv(paths[3])
+    assert written["queries_to_try_all"].tolist() == [111] * 3
+    assert written["records"].tolist()[1:] == [RECORDS] * 2
+    assert "queries to try all secrets" in (tmp_path / "page.html").read_text()

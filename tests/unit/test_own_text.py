@@ -124,7 +124,7 @@ def test_what_is_no_file_is_refused_in_one_line(tmp_path, monkeypatch):
 def test_an_empty_corpus_is_refused_and_not_taken_for_none():
     with pytest.raises(UserError, match=r"^config/config.yaml \(or --config\): corpus: is empty; give it a value"):
         load_config({"corpus": ""})
-    with pytest.raises(UserError, match=r"^--config corpus=: is empty; give it a value"):
+    with pytest.raises(UserError, match=r"^--config corpus= is empty; give it a value"):
         load_config({"corpus": None}, told={"corpus": None})  # as Snakemake reads `--config corpus=`
     assert load_config({"corpus": None}, told={"scale": "smoke"}).corpus is None
 

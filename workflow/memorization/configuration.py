@@ -88,7 +88,7 @@ def load_config(overrides: dict[str, Any], told: dict[str, Any] | None = None) -
     told  what the command line alone said. Snakemake reads `corpus=` as None, in config.yaml the word for "no audit"
     """
     for key in (key for key, value in (told or {}).items() if value is None):
-        raise UserError(f"--config {key}=: is empty; give it a value, or leave it out")
+        raise UserError(f"--config {key}= is empty; give it a value, or leave it out")
     return validate(Config, overrides, "config/config.yaml (or --config)")
 
 
