@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memorization import contracts
+from memorization import contracts, every
 from memorization.attack import TABLES, attack
 from memorization.backends.controls import MarkovModel, OracleModel, table_model
 from memorization.canaries import CanaryFormat
@@ -188,6 +188,18 @@ def test_a_beam_that_finds_a_likelier_fill_ends_the_search(models):
     assert others["index"].tolist() == list(range(1, len(MANY)))
     assert not others["extracted"].any()
     assert (others["best_cost_bits"] < costs[1:]).all()
+
+
+def test_no_beam_is_run_where_every_rank_is_wanted_anyway(models, monkeypatch):
+    spec = AttackSpec(references=300, controls=0, bootstrap=0, every=True)
+    tried = attack(models[1:], FMT, MANY[None], spec, seed=3)["exposure"].query("method == 'exact'")
+    monkeypatch.setattr(every, "beam", None)
+    tables = attack(models[1:], FMT, MANY[None], spec.model_copy(update={"ranked": True}), seed=3)
+    exact = tables["exposure"].query("method == 'exact'")
+    assert exact["rank"].notna().all()
+    assert exact["cost_bits"].tolist() == tried["cost_bits"].tolist()
+    assert tables["extraction"]["algorithm"].unique().tolist() == ["shortest_path"]
+    assert tables["extraction"]["index"].tolist() == list(range(len(MANY)))
 
 
 def test_the_first_canary_is_attacked_alike_with_and_without_the_others(models):

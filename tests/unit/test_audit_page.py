@@ -1,5 +1,8 @@
 """An audit's page and its numbers, from a table whose answers are known."""
 
+import json
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,14 @@ FIRST = {"aaa": 4, "bbb": 0, "ccc": 1}
 """Run -> planted canaries of rank 1, of each model; the others have rank 100."""
 
 
+RECORDS = 5_000
+WINDOW = "a training window of 80 characters"
+
+
+def arms_of(table: pd.DataFrame) -> pd.DataFrame:
+    return tidy_audit.arms(table).assign(queries_to_try_all=1 + 10 + 100)
+
+
 def rows_of(run: str, private: bool, epsilon: float | None) -> list[dict]:
     about = {"backend": "torch", "run": run, "private": private, "privacy.epsilon": epsilon}
     about |= {"dataset": "own_0123456789ab", "data_source": "own text", "replicates": MODELS, "scale": "reduced"}
@@ -18,7 +29,7 @@ def rows_of(run: str, private: bool, epsilon: float | None) -> list[dict]:
     if private:
         for convention, value in (("classic_rdp", 1.25), ("rdp", 1.0), ("pld", 0.75)):
             row = {"source": "privacy", "convention": convention, "epsilon": epsilon * value, "delta": 1e-5}
-            rows.append({**row, "noise_multiplier": 1.0, "unit": "a training window of 80 characters", **about})
+            rows.append({**row, "noise_multiplier": 1.0, "unit": WINDOW, "examples": RECORDS, **about})
     for model in range(MODELS):
         for epoch, loss in ((0, 4.0), (1, 2.0 + model / 10)):
             curve = {"source": "curves", "replicate": model, "epoch": epoch, "test_loss_nats": loss, "kept": epoch == 1}
@@ -67,6 +78,8 @@ def test_arms_hold_what_the_table_says(table):
     assert arms["left_out_bits"].tolist() == pytest.approx([1.0] * 3)
     assert arms["queries_median"].tolist() == [30] * 3
     assert arms["queries_most"].tolist() == [50] * 3
+    assert arms["records"].fillna(0).tolist() == [0, RECORDS, RECORDS]
+    assert arms["unit"].tolist() == ["", WINDOW, WINDOW]
     assert arms["rdp"].tolist() == [np.inf, 8.0, 1.0]
     assert arms["pld"].tolist() == [np.inf, 6.0, 0.75]
     assert arms["epsilon_low"].tolist() == pytest.approx([0.2] * 3)
@@ -77,7 +90,7 @@ def test_arms_hold_what_the_table_says(table):
 def test_an_unfinished_rank_is_counted_and_left_out_of_the_mean(table):
     exact = (table["source"] == "exposure") & (table["run"] == "aaa") & (table["index"] == 9)
     table.loc[exact, ["rank", "exposure_bits"]] = np.nan
-    arms = tidy_audit.arms(table)
+    arms = arms_of(table)
     assert arms["unfinished"].tolist() == [3, 0, 0]
     assert arms["left_out_bits"].tolist() == pytest.approx([1.0] * 3)
     assert "without an exact rank" in audit_page.numbers(arms)
@@ -89,11 +102,11 @@ def test_the_page_needs_nothing_else_and_tells_the_numbers(table):
         "files": {"corpus": {"sha256": "f" * 64, "bytes": 123456, "url": "own text"}},
         "note": "the leading 60,000 of 123,000 characters are used <b>",
     }
-    arms = tidy_audit.arms(table)
+    arms = arms_of(table)
     page = audit_page.page(table, arms, provenance)
     assert "gave back 12 of 15 planted" in page
     assert "gave back 3 of 15 planted" in page
-    assert "at most 6.00; the canaries show at least 0.20" in page
+    assert "For one window of 80 characters ε is guaranteed to be at most 6.00; the canaries show at least 0.20" in page
     assert "No ε is guaranteed" in page
     assert "123,456 bytes" in page
     assert "are used &lt;b&gt;" in page
@@ -101,3 +114,45 @@ def test_the_page_needs_nothing_else_and_tells_the_numbers(table):
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
     assert "000" not in page.split("<h2>Numbers</h2>")[1].replace(",000", "")  # no fill
+
+
+def cells(numbers: str, name: str) -> list[str]:
+    """The row of the table whose name begins so."""
+    (row,) = re.findall(rf"<tr><td>{re.escape(name)}[^<]*</td>(.*?)</tr>", numbers)
+    return re.findall(r"<td class=n>([^<]*)</td>", row)
+
+
+def test_searches_stand_beside_the_queries_that_try_all_secrets(table):
+    numbers = audit_page.numbers(arms_of(table))
+    assert cells(numbers, "queries to try all secrets") == ["111"] * 3
+    assert cells(numbers, "possible secrets") == ["1,000"] * 3
+    assert "take as many" not in audit_page.WORDS
+
+
+def test_the_guarantee_says_of_what_and_for_how_many_records(table):
+    arms = arms_of(table)
+    numbers = audit_page.numbers(arms)
+    assert cells(numbers, "ε guaranteed for one window of 80 characters, PLD") == ["none (∞)", "6.00", "0.75"]
+    assert cells(numbers, "records (n)") == ["–", "5,000", "5,000"]
+    assert cells(numbers, "δ · n") == ["–", "0.05", "0.05"]
+    assert not any("But δ" in line for line in audit_page.answers(arms))
+    many = arms.assign(records=arms["records"] * 10)
+    assert cells(audit_page.numbers(many), "δ · n") == ["–", "0.5 — too large", "0.5 — too large"]
+    assert ["But δ times the number of records is 0.5" in line for line in audit_page.answers(many)] == [
+        False,
+        True,
+        True,
+    ]
+    provenance = {"files": {"corpus": {"sha256": "f" * 64, "bytes": 1, "url": "own text"}}, "note": ""}
+    assert "one record is one window of 80 characters" in " ".join(audit_page.method(table, arms, provenance))
+
+
+def test_the_csv_holds_the_numbers_of_the_page(table, tmp_path):
+    provenance = {"files": {"corpus": {"sha256": "f" * 64, "bytes": 1, "url": "own text"}}, "note": ""}
+    (tmp_path / "provenance.json").write_text(json.dumps(provenance))
+    paths = [str(tmp_path / name) for name in ("table.csv", "provenance.json", "page.html", "page.csv")]
+    audit_page.write(*paths, queries_to_try_all=111)
+    written = pd.read_csv(paths[3])
+    assert written["queries_to_try_all"].tolist() == [111] * 3
+    assert written["records"].tolist()[1:] == [RECORDS] * 2
+    assert "queries to try all secrets" in (tmp_path / "page.html").read_text()

@@ -1,5 +1,7 @@
 """Audits of any model, against brute force; and the adapter that makes a model of a function."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,10 +63,34 @@ def test_the_bound_is_that_of_the_scores(model, lines):
         scores.append(
             sum(s * model.log_perplexity(VOCABULARY.encode(t)[None])[0] for t, s in ((whole, -1), (words, 1)))
         )
+    assert len(set(np.round(scores, 6))) == 24  # without ties their order makes no difference
     coins = np.arange(24) < len(planted)
     wanted = one_run_bound(np.array(scores), coins, None, 1e-5, 0.95)
     assert audit.bound["epsilon_low"].tolist() == [wanted.epsilon_low]
     assert audit.bound["correct"].tolist() == [wanted.correct]
+
+
+@pytest.mark.parametrize("text", [FORMAT, "pin {d}{d}{d}"])
+def test_a_model_that_knows_nothing_shows_nothing(text):
+    """All scores tie: what is guessed must not depend on which canaries are listed first."""
+    planted, left_out = draw_canaries(text, 100, seed=5)
+    found = [audit_model(UniformModel(VOCABULARY), text, planted, left_out, references=5, seed=s) for s in range(3)]
+    assert [audit.bound["epsilon_low"].item() for audit in found] == [0, 0, 0]
+    whole = {audit.bound["correct"].item() / audit.bound["guesses"].item() for audit in found}
+    assert all(0.3 < share < 0.9 for share in whole)
+
+
+def test_the_tables_are_numbered_as_given(model, lines):
+    planted, left_out = lines
+    audit = audit_model(model, FORMAT, planted, left_out, references=50)
+    given = [line[-2:] for line in [*planted, *left_out]]
+    for table in (audit.exposure, audit.extraction):
+        assert table["index"].is_monotonic_increasing
+        assert table["fill"].tolist() == [given[i] for i in table["index"]]
+    inserted = audit.exposure["index"] < len(planted)
+    assert audit.exposure["kind"].tolist() == ["inserted" if one else "excluded" for one in inserted]
+    alone = audit_model(model, FORMAT, planted, references=50)
+    assert alone.exposure.loc[alone.exposure["method"] == "sampled", "index"].tolist() == [0]
 
 
 def test_the_summary_counts_what_the_tables_hold(model, lines):
@@ -107,6 +133,30 @@ def test_canaries_are_dealt_by_coins_and_repeat(lines):
     assert len({line[:6] for line in [*planted, *left_out]}) == 24  # words of their own
     many = [len(draw_canaries("{x}{x}{x} {d}", 200, seed=seed)[0]) for seed in range(5)]
     assert 80 < np.mean(many) < 120
+
+
+def test_canaries_without_words_of_their_own_differ():
+    for seed in range(5):
+        planted, left_out = draw_canaries("pin {d}{d}", 90, seed=seed)
+        assert len({*planted, *left_out}) == 90
+    with pytest.raises(UserError, match="only 100 canaries, 101 are to differ") as refused:
+        draw_canaries("pin {d}{d}", 101)
+    assert "\n" not in str(refused.value)
+
+
+def test_coins_that_leave_nothing_to_compare_are_said_not_drawn_anew():
+    fates = []
+    for seed in range(40):
+        try:
+            planted, left_out = draw_canaries(FORMAT, 2, seed=seed)
+            assert planted
+            assert left_out
+        except UserError as refused:
+            fates.append(re.search("all 2 canaries are (planted|left out); ask for more", str(refused))[1])
+    assert 10 <= len(fates) <= 30  # half of all pairs of coins
+    assert set(fates) == {"planted", "left out"}
+    with pytest.raises(UserError, match="at least 2"):
+        draw_canaries(FORMAT, 0)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,22 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_source_that_may_not_be_read_is_not_blamed_on_the_target(tmp_path, number):
+    path, source = tmp_path / "out" / "deep" / "a.txt", tmp_path / "mirror" / "a.txt"
+
+    def fail(named):
+        with contracts.atomic(path):
+            raise OSError(number, "said by the system", named)
+
+    with pytest.raises(OSError, match="said by the system") as left:
+        fail(str(source))
+    assert left.value.filename == str(source)
+    for named in (str(path.with_name(".a.txt.7")), str(path.parent), str(tmp_path / "out"), None):
+        with pytest.raises(UserError, match=r"out/deep/a\.txt: may not be written"):
+            fail(named)
+
+
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     for name in (".model.npz.123", ".curves.csv.9", ".hidden", ".snakemake_timestamp", "model.npz", "a.12"):
         (tmp_path / name).touch()

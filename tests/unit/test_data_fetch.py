@@ -228,6 +228,26 @@ def test_disk_full_is_one_line(place, mirror, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_cache_on_a_full_disk_is_one_line(place, monkeypatch, tmp_path):
+    def full(self, name, file):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "cache" / "x.part"))
+
+    monkeypatch.setattr(download.Downloader, "get", full)
+    with pytest.raises(UserError, match=r"read or write .*x\.part: No space left on device; free some space"):
+        place(closed)
+
+
+def test_a_mirror_file_that_may_not_be_read_is_named(place, mirror, monkeypatch):
+    """Also where that is noticed only while it is copied."""
+
+    def forbidden(source, target):
+        raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+    monkeypatch.setattr(shutil, "copyfile", forbidden)
+    with pytest.raises(UserError, match=r"cannot read or write \S*/mirror/a/a\.train\.txt: Permission denied; check"):
+        place(closed, mirror=mirror)
+
+
 # Stand-in
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import string
 from pathlib import Path
 
@@ -110,6 +111,24 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, corpus, monkeypatc
         own.read(corpus, 60_000)
 
 
+def test_what_is_no_file_is_refused_in_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"^corpus: ~nosuchuser/x\.txt: there is no such home folder"):
+        plan_of("~nosuchuser/x.txt")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: TEXT.encode())  # a real one would wait for a writer
+    with pytest.raises(UserError, match="is a pipe or a device"):
+        own.read(pipe, 30_000)
+
+
+def test_an_empty_corpus_is_refused_and_not_taken_for_none():
+    with pytest.raises(UserError, match=r"^config/config.yaml \(or --config\): corpus: is empty; give it a value"):
+        load_config({"corpus": ""})
+    with pytest.raises(UserError, match=r"^--config corpus= is empty; give it a value"):
+        load_config({"corpus": None}, told={"corpus": None})  # as Snakemake reads `--config corpus=`
+    assert load_config({"corpus": None}, told={"scale": "smoke"}).corpus is None
+
+
 def test_a_text_that_holds_a_canary_is_refused_without_showing_it(tmp_path):
     lines = TEXT.splitlines(keepends=True)
     secret = "so he said: the code of abcd is 12345, and left\n"
@@ -121,7 +140,7 @@ def test_a_text_that_holds_a_canary_is_refused_without_showing_it(tmp_path):
 
 
 def test_provenance_has_checksums_and_counts_and_no_path(corpus, tmp_path):
-    folder = tmp_path / "data"
+    folder = tmp_path / own.read(corpus, 30_000).name
     own.adopt(corpus, 30_000, folder)
     written = (folder / "provenance.json").read_text()
     known = json.loads(written)
@@ -134,6 +153,14 @@ def test_provenance_has_checksums_and_counts_and_no_path(corpus, tmp_path):
     assert "my.txt" not in written
     assert f"of {len(TEXT):,} characters" in known["note"]
     assert not known["is_standin"]
+
+
+def test_a_text_that_changed_since_the_plan_is_refused(corpus, tmp_path):
+    folder = tmp_path / own.read(corpus, 30_000).name
+    corpus.write_text(TEXT + "one more line\n")
+    with pytest.raises(UserError, match="the file changed while the audit was starting; run the same command again"):
+        own.adopt(corpus, 30_000, folder)
+    assert not folder.exists()
 
 
 def test_the_plan_is_the_block_of_audit_yaml_on_the_text(corpus):
@@ -164,9 +191,9 @@ def test_other_texts_are_other_runs(corpus, tmp_path):
 def test_a_text_without_digits_takes_canaries_of_digits(tmp_path):
     path = bad(tmp_path, (LINE * 600).encode())
     plan, text = plan_of(path)
-    own.adopt(path, own_audit.characters("smoke"), tmp_path / "data")
+    own.adopt(path, own_audit.characters("smoke"), tmp_path / text.name)
     run = next(iter(plan.runs.values()))
-    corpus = build_corpus(run, tmp_path / "data", lookup(text.name, Path("none")), 0)
+    corpus = build_corpus(run, tmp_path / text.name, lookup(text.name, Path("none")), 0)
     assert set(string.digits + own.RARE) <= set(corpus.vocabulary.symbols)
     planted = [c for c in corpus.canaries if c.included]
     assert planted
@@ -191,9 +218,23 @@ def test_canaries_that_will_not_do_are_refused(corpus, canary, said):
     assert "\n" not in str(refused.value)
 
 
+def test_the_mended_canary_that_is_shown_can_be_typed(corpus):
+    with pytest.raises(UserError) as refused:
+        plan_of(corpus, canary="the code is {d}{d}{d}{d}")
+    assert str(refused.value) == (
+        "canary 'the code is {d}{d}{d}{d}': 16 different secrets are planted, each needs words of its own: put "
+        "{x}{x}{x}{x} where they may differ"
+    )
+
+
 def test_published_tables_have_no_audit(corpus):
     with pytest.raises(UserError, match="tables=published"):
         plan_of(corpus, tables="published")
+
+
+def test_trying_all_secrets_takes_one_walk(corpus):
+    assert own_audit.queries_to_try_all(plan_of(corpus)[0]) == 1 + 10 + 100 + 1000
+    assert own_audit.queries_to_try_all(plan_of(corpus, canary="{x}{x}{x}{x}: {d}{d}")[0]) == 1 + 10
 
 
 @pytest.mark.parametrize("text", ["a {d}{d}", "{l}-{d}{d}-{p}!", "the {d} of {d}{k} it", "{x}{d}{x}{d}"])

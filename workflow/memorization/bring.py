@@ -40,7 +40,7 @@ class Audit:
 
     def exact(self) -> pd.DataFrame:
         """One row per canary: index, planted, rank, rank_low, rank_high, exposure_bits. Where the budget ran out rank
-        and exposure_bits are NaN, low and high proven bounds (NaN for the first canary, which is then not walked).
+        and exposure_bits are NaN, low and high proven bounds (NaN for the canary with estimates, then not walked).
         """
         canaries = self.exposure.drop_duplicates("index").sort_values("index")
         listed = canaries.assign(planted=canaries["kind"] == "inserted")[["index", "planted"]]
@@ -68,20 +68,36 @@ class Audit:
 def draw_canaries(canary_format: str, count: int, seed: int = 0) -> tuple[list[str], list[str]]:
     """`count` canaries, dealt by fair coins: (those to plant, once each as one training record; those to leave out).
 
-    Give the format enough {x}, random letters of a canary's own, that each stands in words of its own.
+    Give the format enough {x}, random letters of a canary's own, that each stands in words of its own. All canaries
+    differ. Raises UserError where the format has too few, and where the coins leave nothing to plant or to compare.
     """
+    if count < 2:
+        raise UserError(
+            f"draw_canaries: count {count}: some are planted, some left out; ask for at least 2, better 100"
+        )
     rng = stream(seed, 0, "bring-canaries")
     formats = [CanaryFormat.parse(text) for text in resolve_each(canary_format, count, rng)]
     if not formats[0].complete:
         raise UserError(
             f"canary format {canary_format!r}: {{w}} needs a vocabulary of words; choose such canaries yourself"
         )
-    fills = [own.sample(rng, 1)[0] for own in formats]
+    if LETTER in canary_format:
+        fills = [own.sample(rng, 1)[0] for own in formats]
+    elif count <= formats[0].size:
+        fills = list(formats[0].sample(rng, count))
+    else:
+        raise UserError(
+            f"canary format {canary_format!r}: has only {formats[0].size:,} canaries, {count:,} are to differ; give it "
+            "more holes, or {x}"
+        )
     lines = [own.render(fill) for own, fill in zip(formats, fills, strict=True)]
-    planted = rng.random(count) < 0.5
-    return [s for s, coin in zip(lines, planted, strict=True) if coin], [
-        s for s, coin in zip(lines, planted, strict=True) if not coin
-    ]
+    coins = rng.random(count) < 0.5
+    if coins.all() or not coins.any():
+        # Not drawn anew: coins that are never all alike are no fair coins, and the bound on epsilon needs fair ones.
+        fate = "planted" if coins.all() else "left out"
+        raise UserError(f"draw_canaries: the coins say that all {count} canaries are {fate}; ask for more canaries")
+    planted = [line for line, coin in zip(lines, coins, strict=True) if coin]
+    return planted, [line for line, coin in zip(lines, coins, strict=True) if not coin]
 
 
 def audit_model(
@@ -103,7 +119,8 @@ def audit_model(
     left_out       others, drawn in the same way, that were not. The bound on epsilon holds only if fair coins decided
                    between the two and each planted one is one record, once (`draw_canaries`)
     exact_steps    model steps that one rank or search may take; beyond, ranks are proven bounds
-    references     random fills for the estimates that stand beside the first canary's exact rank
+    references     random fills for the estimates that stand beside exact ranks: of every canary in a format without
+                   {x}, else of one, the first planted or, with some left out, whichever `seed` picks
     delta          of the bound
 
     Raises UserError for canaries that do not fit the format or are given twice, and for a model that breaks the
@@ -116,7 +133,9 @@ def audit_model(
         raise UserError("audit: a canary is given twice, or both as planted and as left out")
     formats, fills = zip(*(_own(canary_format, line, model.vocabulary) for line in lines), strict=True)
     require_protocol(model, formats, fills)
-    included = np.arange(len(lines)) < len(planted)
+    # Equal scores are guessed in the order of the canaries, which must know nothing of the coins.
+    order = stream(seed, 0, "bring-order").permutation(len(lines)) if len(left_out) else np.arange(len(lines))
+    included = order < len(planted)
     spec = AttackSpec(
         references=references,
         controls=0,
@@ -128,8 +147,8 @@ def audit_model(
         ranked=True,
     )
     coins = included[None] if len(left_out) else None
-    found = attack([model], [list(formats)], np.stack(fills)[None], spec, seed, coins, delta)
-    return Audit(found["exposure"], found["extraction"], found["audit"])
+    found = attack([model], [[formats[i] for i in order]], np.stack(fills)[order][None], spec, seed, coins, delta)
+    return Audit(_as_given(found["exposure"], order), _as_given(found["extraction"], order), found["audit"])
 
 
 def require_protocol(model: LanguageModel, formats: Sequence[CanaryFormat], fills: Sequence[np.ndarray]) -> None:
@@ -155,6 +174,11 @@ def require_protocol(model: LanguageModel, formats: Sequence[CanaryFormat], fill
                 f"model: its steps over a canary add up to {total:.3f} bits, its log_perplexity says {whole:.3f}; is "
                 "it in evaluation mode (no dropout)?"
             )
+
+
+def _as_given(table: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+    """The rows by their canaries' numbers as given; `order` holds those in the order of the attack."""
+    return table.assign(index=order[table["index"]]).sort_values("index", kind="stable", ignore_index=True)
 
 
 def _own(text: str, line: str, vocabulary: Any) -> tuple[CanaryFormat, np.ndarray]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from memorization.errors import UserError
 from memorization.figure_specs import ScaleSpec
@@ -47,6 +47,13 @@ class Config(Strict):
     corpus: str | None = Field(None, description="A text file of your own for `snakemake audit`; no papers then.")
     canary: str | None = Field(None, description="Of an audit: another format than that of workflow/audit/audit.yaml.")
 
+    @field_validator("corpus", "canary")
+    @classmethod
+    def _named(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty; give it a value, or leave it out")
+        return value
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in `path`, JSON where it is named so (YAML reads JSON's 1e-09 as text).
@@ -75,8 +82,13 @@ def validate(model: type[T], value: Any, where: str) -> T:
         raise UserError("; ".join(lines)) from None
 
 
-def load_config(overrides: dict[str, Any]) -> Config:
-    """The configuration that Snakemake assembled from config.yaml and the command line."""
+def load_config(overrides: dict[str, Any], told: dict[str, Any] | None = None) -> Config:
+    """The configuration that Snakemake assembled from config.yaml and the command line.
+
+    told  what the command line alone said. Snakemake reads `corpus=` as None, in config.yaml the word for "no audit"
+    """
+    for key in (key for key, value in (told or {}).items() if value is None):
+        raise UserError(f"--config {key}= is empty; give it a value, or leave it out")
     return validate(Config, overrides, "config/config.yaml (or --config)")
 
 

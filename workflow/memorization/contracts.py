@@ -68,7 +68,7 @@ def remove_leftovers(directory: Path) -> None:
 
 def disk_error(error: OSError, path: Path) -> Exception:
     """A UserError for a full disk, an exceeded quota or file size, or a folder that may not be written; any other error
-    unchanged.
+    unchanged, also one about a file elsewhere that may not be read: whoever reads it knows what it is.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
@@ -76,10 +76,18 @@ def disk_error(error: OSError, path: Path) -> Exception:
         )
     if error.errno == errno.EFBIG:
         return UserError(f"{path}: larger than files may be here: raise `ulimit -f` and run the same command again")
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and _concerns(error, path):
         why = f"may not be written ({error.strerror})"
         return UserError(f"{path}: {why}: make the folder writable and run the same command again")
     return error
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether an error is about the folder of `path`, what lies in it, or a folder on the way to it."""
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return True
+    named, folder = Path(os.path.abspath(error.filename)), Path(os.path.abspath(path.parent))
+    return named.is_relative_to(folder) or folder.is_relative_to(named)
 
 
 def write(name: str, frame: pd.DataFrame, directory: Path) -> None:

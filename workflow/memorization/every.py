@@ -23,7 +23,7 @@ BEAM = 64
 
 @dataclass(frozen=True)
 class Judged:
-    """One canary: what is known of its rank, and the searches for it, the beam first."""
+    """One canary: what is known of its rank, and the searches for it: the beam first, if one was run."""
 
     tree: Tree
     rank: Rank
@@ -32,15 +32,14 @@ class Judged:
 
 def judge(model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, spec: AttackSpec) -> Judged:
     """Is int[L] `fill` the most likely one of its format? At once "no", with bounds for a rank, where a beam search
-    finds a likelier fill and `spec.ranked` asks for no more; else the exact rank within spec.exact_steps and the search
+    finds a likelier fill; else, and always with `spec.ranked`, the exact rank within spec.exact_steps and the search
     within spec.extraction_steps.
     """
     tokens = fmt.tokens(model.vocabulary)
     tree = Tree.plant(model, tokens)
     (cost,), steps = score(tree, np.atleast_2d(fill))
-    tried = beam(model, tokens, width=BEAM)
-    likelier = len(tried.costs_bits) > 0 and tried.costs_bits[0] < cost - MARGIN
-    if likelier and not spec.ranked:
+    tried = None if spec.ranked else beam(model, tokens, width=BEAM)
+    if tried and len(tried.costs_bits) > 0 and tried.costs_bits[0] < cost - MARGIN:
         rank = Rank(
             rank=nan,
             rank_low=2,
@@ -55,7 +54,7 @@ def judge(model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, spec: Attac
         return Judged(tree, rank, (tried,))
     rank = rank_in(tree, fill, max_steps=spec.exact_steps)
     found = shortest_path(model, tokens, batch=spec.search_batch, max_steps=spec.extraction_steps)
-    return Judged(tree, rank, (tried, found))
+    return Judged(tree, rank, (tried, found) if tried else (found,))
 
 
 def judge_all(

@@ -83,6 +83,11 @@ def full_steps(canary: CanaryFormat) -> int:
     return sum(accumulate([1, *branches[:-1]], mul))
 
 
+def queries_to_try_all(planned: Plan) -> int:
+    """Model steps of trying every secret that may stand in one canary's place, all in one walk: of an audit's plan."""
+    return full_steps(CanaryFormat.parse(next(iter(planned.runs.values())).canary.format))
+
+
 def _spec() -> AuditSpec:
     return validate(AuditSpec, read_yaml(AUDIT), WHERE)
 
@@ -105,7 +110,7 @@ def _check_canary(canary: CanaryFormat, cells: Sequence[Cell]) -> None:
     if LETTER not in canary.text:
         raise UserError(
             f"{where}: {run.canary.count} different secrets are planted, each needs words of its own: put "
-            "{{x}}{{x}}{{x}}{{x}} where they may differ"
+            "{x}{x}{x}{x} where they may differ"
         )
     length = len(canary.render([0] * len(canary.holes)).replace(LETTER, "x"))
     if length + 2 > run.training.sequence_length:

@@ -27,6 +27,7 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     queries_median, _most    model steps of a search, over planted canaries
     classic_rdp, rdp, pld    epsilon accounted for: infinite without privacy
     delta                    of all epsilons
+    records, unit            that a private training protects one of; NaN, and "", without privacy
     epsilon_low              the largest of the models' lower bounds; 95 % of all of them at once
     attainable               the largest epsilon_low that so many canaries can show
     """
@@ -58,6 +59,7 @@ def label(private: bool, wanted: float) -> str:
 def _arm(run: str, known: pd.Series, table: pd.DataFrame) -> dict:
     mine = table[table["run"] == run]
     found, audited, searched = exposures(mine), bounds(mine), tidy.rows(mine, "extraction")
+    accounts = tidy.rows(mine, "privacy")
     searched = searched[searched["algorithm"] == "shortest_path"]
     planted, left = (found[found["kind"] == kind] for kind in ("inserted", "excluded"))
     losses = tidy.rows(mine, "curves").sort_values("epoch").groupby("replicate")["test_loss_nats"].last()
@@ -86,6 +88,8 @@ def _arm(run: str, known: pd.Series, table: pd.DataFrame) -> dict:
         "queries_most": float(searched["model_steps"].max()),
         **accounted,
         "delta": delta,
+        "records": float(accounts["examples"].iloc[0]) if len(accounts) else np.nan,
+        "unit": accounts["unit"].iloc[0] if len(accounts) else "",
         "epsilon_low": float(audited["epsilon_low"].max()),
         "attainable": lower_bound.attainable(canaries, delta, each),
     }

@@ -48,6 +48,7 @@ rule audit_page:
         "../../envs/torch.yaml"
     params:
         code=CODE,
+        queries_to_try_all=lambda wildcards: own_audit.queries_to_try_all(PLAN),
     message:
         "Writing the page of the audit"
     script:

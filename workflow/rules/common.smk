@@ -18,7 +18,7 @@ from snakemake.logging import logger
 
 # The papers, or an audit of a text of the user's own.
 try:
-    CONFIG = load_config(config)
+    CONFIG = load_config(config, told=workflow.config_settings.config if workflow.is_main_process else None)
     PLAN, OWN = own_audit.plan(CONFIG) if CONFIG.corpus else (expand(CONFIG, dataset_names()), None)
 except UserError as error:
     raise WorkflowError(str(error))

@@ -14,4 +14,5 @@ if __name__ == "__main__":
             snakemake.input.provenance,  # noqa: F821
             snakemake.output.html,  # noqa: F821
             snakemake.output.csv,  # noqa: F821
+            snakemake.params.queries_to_try_all,  # noqa: F821
         )

@@ -7,6 +7,7 @@ Nothing of the text itself is told to anybody: error messages give line numbers,
 import hashlib
 import json
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def read(path: Path, most: int) -> OwnText:
     Raises UserError, in one line, for a file that is missing, not readable, no text, too large, too short, or in which
     no canary finds a place.
     """
-    path = Path(path).expanduser()
+    path = _expanded(path)
     content = _bytes(path)
     text = _decoded(content, path)
     if len(text) < LEAST:
@@ -101,8 +102,12 @@ def require_new(text: OwnText, canary_format: CanaryFormat) -> None:
 
 
 def adopt(path: Path, most: int, directory: Path) -> Provenance:
-    """Fill folder `directory` with the parts of the text in `path` and provenance.json. Raises UserError as `read`."""
+    """Fill folder `directory`, named as the plan named the text, with the parts of the text in `path` and
+    provenance.json. Raises UserError as `read`, and where the text is no longer the one that was planned for.
+    """
     text = read(path, most)
+    if text.name != Path(directory).name:
+        raise UserError(f"corpus: {path}: the file changed while the audit was starting; run the same command again")
     files = {"corpus": FileRecord(sha256=text.sha256, bytes=text.bytes, url="own text")}
     for role, name in own_dataset().roles.model_dump().items():
         content = text.parts[role].encode()
@@ -125,12 +130,22 @@ def adopt(path: Path, most: int, directory: Path) -> Provenance:
     return provenance
 
 
+def _expanded(path: Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or no home
+        raise UserError(f"corpus: {path}: there is no such home folder; write the path out in full") from None
+
+
 def _bytes(path: Path) -> bytes:
     """The file's content. Raises UserError where there is none to be had."""
     try:
-        if path.is_dir():
+        known = path.stat()
+        if stat.S_ISDIR(known.st_mode):
             raise UserError(f"corpus: {path} is a folder; name one text file")
-        size = path.stat().st_size
+        if not stat.S_ISREG(known.st_mode):
+            raise UserError(f"corpus: {path} is a pipe or a device; an audit reads its text twice: name a file")
+        size = known.st_size
         if size > LARGEST:
             raise UserError(
                 f"corpus: {path}: {size / 2**20:,.0f} MiB; an audit reads at most {LARGEST // 2**20} MiB and uses "
