@@ -151,7 +151,7 @@ def test_states_of_an_arm():
     assert state([0.2, 1.1, 2.5]) == "protected"
     assert state([8.0, 12.0, 9.0]) == "exposed"
     assert state([0.2, 1.0, 9.0]) == "open"  # beyond the null, but not by the margin
-    assert state([4.0, 4.1, 4.2]) == "open"
+    assert state([4.3, 4.5, 4.7]) == "open"
     assert state([8.0, 12.0, 9.0], arms=9) == "open"  # one in nine looks so by chance
     assert state([20.0, 21.0]) == "open"
     assert state([20.0, 21.0, np.nan]) == "open"
@@ -190,9 +190,9 @@ def test_only_protects(changes, apart, expected):
 
 def test_summary_tells_what_was_learned():
     own = {**LEARNED, "level": "5.26", "apart": ["sanitise", "retrained"]}
-    table = board(loss={"privacy": 0.1}, falling=True, federated=True)
+    table = board(loss={"privacy": 0.15}, falling=True, federated=True)
     said = TESTS["only_protects"](table, NONE, **own, seeds=4).summary
-    assert "has learned nothing: differential privacy, ε = 5.26 (3.03)" in said
+    assert "has learned nothing: differential privacy, ε = 5.26 (3.1)" in said
     assert "open: early stopping (loss still falling: not stopped)" in said
     assert "central: undefended 2.89, untrained 3.12" in said
     assert "federated: undefended 2.88, untrained unknown: whether any has learned is open" in said
@@ -305,7 +305,8 @@ def test_better_than_stopping(changes, expected):
 def test_better_than_stopping_says_why_it_cannot_tell():
     table = board(falling=True, loss={"privacy": 0.13, "more privacy": 0.16})
     said = TESTS["better_than_stopping"](table, NONE, defence="privacy", least_learned=0.1, seeds=4).summary
-    assert said == "5.26 (loss 3.08): no undefended model was measured at that loss; 89 (loss 3.12): has learned nothing"
+    unmeasured = "5.26 (loss 3.08): no undefended model was measured at that loss"
+    assert said == f"{unmeasured}; 89 (loss 3.12): has learned nothing"
 
 
 @pytest.mark.parametrize("test", ["only_protects", "all_protect", "others_do_not_lower", "better_than_stopping"])

@@ -125,7 +125,7 @@ def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _stopping_path(axes: Axes, table: pd.DataFrame) -> None:
-    """The undefended models while they train, where their exposure was measured: what stopping them costs and leaves."""
+    """The undefended models while they train, where exposure was measured: what stopping them costs and leaves."""
     rows = tidy_leaderboard.board(table)
     plain = rows[(rows["setup"] == "central") & (rows["canary"] == "digits") & (rows["defence"] == "none")]
     final = plain.drop_duplicates("pair").set_index("pair")["bits_per_character"]

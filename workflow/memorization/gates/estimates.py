@@ -90,7 +90,7 @@ def estimate_tells_first(
     leading, others = (frame.loc[frame["first"] == first, "unit"].nunique() for first in (True, False))
     n = min(leading, others)
     if n < statistics.FEWEST:
-        why = f"canaries that rank first in {leading} seeds, that do not in {others}; {statistics.FEWEST} needed of both"
+        why = f"canaries that rank first in {leading} seeds, that do not in {others}; {statistics.FEWEST} needed"
         return undecided(why, n)
     said = frame[COLUMN[method]] >= frame["space_bits"] - 1e-9
     right, first = (said == frame["first"]).to_numpy(), frame["first"].to_numpy()
