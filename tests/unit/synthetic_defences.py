@@ -34,11 +34,12 @@ def defended(
     seed: int = 0,
     loss: dict[str, float] | None = None,
     more: dict[str, dict] | None = None,
+    falling: bool = True,
     **options,
 ) -> pd.DataFrame:
     """Undefended models reach `level` bits at epoch 8, cell c of CELLS `level + shift[c]`; 8-bit weights change
     exposure and loss by `int8`. Exposure rises, and loss falls, by the same steps in every model of a cell; cell c's
-    lies `loss[c]` nats higher. more: further cells.
+    lies `loss[c]` nats higher. more: further cells. falling: else the last epoch's loss rises again by 0.05.
     """
     shift = {"mask": -level + 1.4, "deduplicate": -8.0, "privacy": -level + 1.4} | (shift or {})
     rng, frames = np.random.default_rng(seed), {name: [] for name in ("curves", "measures", "exposure", "scores")}
@@ -49,17 +50,17 @@ def defended(
             asked = [{"attack.quantize": how, "score.quantize": how} for how in ("none", "int8")]
             for own in asked if cell == "base" else [{}]:
                 _trained(frames, rng, {**about, **own}, final, every=cell in ("base", "adam", "sgd", "bagging"),
-                         above=(loss or {}).get(cell, 0.0))  # fmt: skip
+                         above=(loss or {}).get(cell, 0.0), up=0.0 if falling else 0.05)  # fmt: skip
             if cell == "base":
                 for own, (bits, worse) in zip(asked, ((0, 0), int8), strict=True):
                     _asked(frames, rng, {**about, **own}, final + bits, 2.0 + worse)
     return table(figure, frames, **options)
 
 
-def _trained(frames, rng, about: dict, final: float, every: bool, above: float) -> None:
+def _trained(frames, rng, about: dict, final: float, every: bool, above: float, up: float) -> None:
     """Curves of nine epochs, and measures of every second one, or of the last."""
     for epoch in range(9):
-        loss = 2.0 + 0.02 * (8 - epoch) + 0.001 * about["replicate"] + above
+        loss = 2.0 + 0.02 * (8 - epoch) + 0.001 * about["replicate"] + above * (epoch > 0) + up * (epoch == 8)
         frames["curves"].append({
             **about, "step": STEPS * epoch, "epoch": float(epoch), "train_loss_nats": loss, "wall_s": 1.0 * epoch,
             "validation_loss_nats": loss, "test_loss_nats": loss, "kept": epoch == 8,

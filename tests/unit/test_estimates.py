@@ -133,7 +133,15 @@ def test_sampling_is_blind_to_rank_one(changes, expected):
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"tail": 2.0}, True), ({"tail": -8.0}, False), ({"first": 0.0}, None), ({"n": 5}, None), ({"n": 14}, None)],
+    [
+        ({"tail": 2.0}, True),
+        ({"tail": -8.0, "n": 60}, False),
+        ({"tail": -8.0, "n": 60, "first": 0.05}, None),  # always "below" is right in 95 % of them, but of one kind
+        ({"tail": -8.0, "n": 200, "first": 0.05}, False),
+        ({"first": 0.0}, None),
+        ({"n": 5}, None),
+        ({"n": 14}, None),
+    ],
 )
 def test_the_fitted_tail_tells_rank_one(changes, expected):
     assert verdict("estimate_tells_first", models(**changes), method="skew_normal", share=0.9) is expected

@@ -31,23 +31,26 @@ LINEAR = 0.02
 def summarised(table: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, the least exposed first and the undefended last, by set-up and canary: mean bits with Student's
     95 % interval (low, high), n, first (models whose canary has rank 1), bound (whose exposure is only known to be at
-    least that), loss, cost with its interval, stopped (mean exposure of the undefended model at equal loss), number.
+    least that), loss, cost with its interval, learned (mean share of the undefended model's gain), stopped (mean
+    exposure of the undefended model at equal loss, the lesser of the two measurements around it; NaN unless every model
+    of the arm has one), number. Of an early stopping that never stopped the values are NaN and n is 0.
     """
     rows = tidy_leaderboard.changes(tidy_leaderboard.board(table))
     stopped = pd.Series(np.nan, index=rows.index)
     own = (rows["setup"] == "central") & (rows["canary"] == "digits")
-    stopped[own] = tidy_leaderboard.at_equal_loss(rows[own], tidy_leaderboard.path(table))
+    stopped[own] = tidy_leaderboard.at_equal_loss(rows[own], tidy_leaderboard.path(table))["least"]
     rows = rows.assign(stopped=stopped)
     listed, most = [], tidy_defences.ceilings(table)
     for arm, group in rows.groupby(tidy_leaderboard.ARM):
         ceiling = most.get(arm[1], np.inf) if arm[0] == "central" else np.inf
-        bits, cost = statistics.t_interval(group["bits"]), statistics.t_interval(group["loss_change"].dropna())
+        bits, cost = (statistics.t_interval(group[name].dropna()) for name in ("bits", "loss_change"))
         listed.append({
             **dict(zip(tidy_leaderboard.ARM, arm, strict=True)),
-            "bits": bits.estimate, "low": bits.low, "high": min(bits.high, ceiling), "n": len(group),
+            "bits": bits.estimate, "low": bits.low, "high": min(bits.high, ceiling), "n": int(group["bits"].count()),
             "first": int(group["first"].sum()), "bound": int(group["bound"].sum()),
             "loss": group["bits_per_character"].mean(), "cost": cost.estimate, "cost_low": cost.low,
-            "cost_high": cost.high, "stopped": group["stopped"].mean(),
+            "cost_high": cost.high, "stopped": group["stopped"].mean(skipna=False),
+            "learned": group["learned"].mean(),
         })  # fmt: skip
     if not listed:
         return pd.DataFrame(columns=[*tidy_leaderboard.ARM, "bits", "cost", "number"])
@@ -80,7 +83,8 @@ def defence_leaderboard(table: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     margin, _ = plotting.value(reference, "margin", "exposure")
     left.set_title("(a) One model, trained on the text")
     right.set_title("(b) Federation, another size")
-    _ranking(below, rows, margin)
+    least, _ = plotting.value(reference, "least learned", "loss")
+    _ranking(below, rows, margin, least)
     plotting.legend_below(figure, (left, right), 4)
     return figure
 
@@ -121,34 +125,41 @@ def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _stopping_path(axes: Axes, table: pd.DataFrame) -> None:
-    """The undefended models while they train: what stopping them at any time costs and leaves."""
+    """The undefended models while they train, where exposure was measured: what stopping them costs and leaves."""
     rows = tidy_leaderboard.board(table)
     plain = rows[(rows["setup"] == "central") & (rows["canary"] == "digits") & (rows["defence"] == "none")]
     final = plain.drop_duplicates("pair").set_index("pair")["bits_per_character"]
-    label = "undefended training, stopped at any time"
+    label = "undefended training, stopped (dots: measured)"
     for pair, own in tidy_leaderboard.path(table).groupby("pair"):
         cost = own["bits_per_character"] - final[pair]
-        axes.plot(cost, own["bits"], color="#444444", lw=0.9, ls=(0, (4, 2)), zorder=1, label=label)
+        axes.plot(cost, own["bits"], color="#444444", lw=0.9, ls=(0, (4, 2)), marker=".", ms=4, zorder=1, label=label)
 
 
-def _ranking(axes: Axes, rows: pd.DataFrame, margin: float) -> None:
-    """Arms as a table, by set-up and exposure; in colour what lies within the margin of the null mean."""
+def _ranking(axes: Axes, rows: pd.DataFrame, margin: float, least: float) -> None:
+    """Arms as a table, by set-up and exposure; in colour what lies within the margin of the null mean, unless it has
+    gained less than the share `least` of what the undefended model gains (marked).
+    """
     if not len(rows):
         axes.set_axis_off()
         return nothing(axes, "nothing was measured")
     cells, chosen = [], set()
     for place, row in enumerate(rows.itertuples()):
         prefix = "letters: " * (row.canary == "letters") + "federation: " * (row.setup == "federated")
+        if not row.n:
+            cells.append([str(row.number), f"{prefix}{row.label}: loss still falling", *["–"] * 5])
+            continue
+        nothing_learned = row.learned < least
         cost = "–" if row.defence == "none" else _interval(row.cost, row.cost_low, row.cost_high, row.n, "{:+.3f}")
         stopped = "–" if np.isnan(row.stopped) or row.defence == "none" else f"{row.stopped:.1f}"
-        bits = _interval(row.bits, max(row.low, 0), row.high, row.n, "{:.1f}")
-        cells.append(
-            [str(row.number), prefix + row.label, bits, f"{row.first} of {row.n}", f"{row.loss:.3f}", cost, stopped]
-        )
-        if row.n > 2 and row.high < statistics.NULL_MEAN_BITS + margin:
+        bits = "≥ " * (row.bound > 0) + _interval(row.bits, max(row.low, 0), row.high, row.n, "{:.1f}")
+        loss = f"{row.loss:.3f}" + " †" * nothing_learned
+        cells.append([str(row.number), prefix + row.label, bits, f"{row.first} of {row.n}", loss, cost, stopped])
+        below = row.n > 2 and row.high < statistics.NULL_MEAN_BITS + margin
+        if below and not nothing_learned and not row.bound:
             chosen |= {(place, column) for column in range(len(HEADER))}
     plotting.rendered_table(axes, cells, HEADER, WIDTHS, frozenset(chosen), size=6.4)
-    axes.set_title(f"coloured: shown to be within {margin:g} bits of what was not inserted", size=7, loc="right", pad=2)
+    told = f"coloured: shown to be within {margin:g} bits of what was not inserted; †: has learned nothing"
+    axes.set_title(told, size=7, loc="right", pad=2)
     return None
 
 

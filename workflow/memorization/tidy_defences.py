@@ -131,15 +131,17 @@ def differences(frame: pd.DataFrame, defence: str, canary: str, level: str | Non
 
 
 def quantised(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per model that was attacked with its own and with 8-bit weights: pair, and bits, rank, loss (nats per
-    character of the scored test lines; NaN where none were) of both, as bits_none, bits_int8, ...
+    """One row per model that was attacked with its own and with 8-bit weights: pair, and bits, rank, bound (1 where
+    bits is only a lower bound, else 0), loss (nats per character of the scored test lines; NaN where none were) of
+    both, as bits_none, bits_int8, ...
     """
     exposure, scores = tidy.rows(table, "exposure"), tidy.rows(table, "scores")
     if "attack.quantize" not in exposure or exposure["attack.quantize"].nunique() < 2:
         return pd.DataFrame(columns=[*tidy.MODEL, "pair", *(f"{n}_{q}" for n in _QUANTISED for q in ("none", "int8"))])
     pairs = exposure.assign(pair=tidy.seeds(exposure)).drop_duplicates(tidy.MODEL)[[*tidy.MODEL, "pair"]]
     wide = canary_bits(exposure, [*tidy.MODEL, "attack.quantize"])
-    wide = wide.rename(columns={"attack.quantize": "how"})[[*tidy.MODEL, "how", "bits", "rank"]]
+    wide = wide.rename(columns={"attack.quantize": "how"})[[*tidy.MODEL, "how", "bits", "rank", "bound"]]
+    wide = wide.astype({"bound": float})
     losses = _scored(scores).rename(columns={"score.quantize": "how"})
     wide = wide.merge(losses, on=[*tidy.MODEL, "how"], how="left")
     wide = wide.pivot(index=tidy.MODEL, columns="how", values=list(_QUANTISED))
@@ -147,7 +149,7 @@ def quantised(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index().merge(pairs, on=tidy.MODEL)
 
 
-_QUANTISED = ("bits", "rank", "loss")
+_QUANTISED = ("bits", "rank", "bound", "loss")
 
 
 def _scored(scores: pd.DataFrame) -> pd.DataFrame:

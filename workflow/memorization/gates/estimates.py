@@ -50,7 +50,7 @@ def estimate_unbiased(
     summary = f"mean error {shown(interval, 'bits')} (90 %); {off:.0%} of {len(frame)} models off by more than "
     summary += f"{margin:g} bits, at most by {frame['error'].abs().max():.3g}; "
     summary += (
-        f"{int(frame['exact_bits'].isna().sum())} of them against importance sampling"
+        f"{int(frame['exact_bits'].isna().sum())} of them against importance sampling, an estimate too"
         if importance
         else _left_out(table)
     )
@@ -82,23 +82,30 @@ def sampled_at_limit(table: pd.DataFrame, reference: pd.DataFrame, *, share: flo
 def estimate_tells_first(
     table: pd.DataFrame, reference: pd.DataFrame, *, method: str, share: float, seeds: int
 ) -> Outcome:
-    """That the estimate is log2|R| or more, and that the canary ranks first, agree in more than `share` of the models
-    (bootstrap of seeds, 95 %). Undecided without models of both kinds.
+    """That the estimate is log2|R| or more, and that the canary ranks first, agree in more than `share` of the models:
+    the mean of the share among those that rank first and of that among those that do not (bootstrap of seeds, 95 %), so
+    that always giving one answer is right in half. n is the number of seeds with the rarer kind.
     """
     frame = compared(table, method)
-    n = frame["unit"].nunique()
-    if n < statistics.FEWEST or frame["first"].nunique() < 2:
-        return undecided(
-            f"{n} seeds, {statistics.FEWEST} needed, with canaries that rank first and such that do not", n
-        )
+    leading, others = (frame.loc[frame["first"] == first, "unit"].nunique() for first in (True, False))
+    n = min(leading, others)
+    if n < statistics.FEWEST:
+        why = f"canaries that rank first in {leading} seeds, that do not in {others}; {statistics.FEWEST} needed"
+        return undecided(why, n)
     said = frame[COLUMN[method]] >= frame["space_bits"] - 1e-9
-    right = (said == frame["first"]).to_numpy()
-    interval = statistics.cluster_bootstrap(lambda rows: float(right[rows].mean()), frame["unit"])
+    right, first = (said == frame["first"]).to_numpy(), frame["first"].to_numpy()
+    interval = statistics.cluster_bootstrap(lambda rows: _balanced(right[rows], first[rows]), frame["unit"])
     missed, wrong = int((frame["first"] & ~said).sum()), int((~frame["first"] & said).sum())
     verdict = decide(interval.low > share, interval.high < share, n, seeds)
-    summary = f"right in {int(right.sum())} of {len(frame)} models, share {shown(interval)}; missed {missed} of "
+    summary = f"mean of the shares right of both kinds {shown(interval)}; right in {int(right.sum())} of {len(frame)} "
+    summary += f"models; missed {missed} of "
     summary += f"{int(frame['first'].sum())} with rank 1, wrong on {wrong} of {int((~frame['first']).sum())} others; "
     return Outcome(verdict, *interval, n=n, summary=summary + _left_out(table))
+
+
+def _balanced(right: np.ndarray, first: np.ndarray) -> float:
+    """Mean of the shares of `right` where `first` and where not; NaN where a resample lacks one of the two."""
+    return float((right[first].mean() + right[~first].mean()) / 2) if first.any() and not first.all() else np.nan
 
 
 BINS = (0.0, 5.0, 10.0, 20.0, np.inf)
