@@ -111,7 +111,7 @@ def test_a_mark_is_of_a_value_that_the_paper_has(claim, mark):
 
 
 def test_that_there_is_no_value_is_said_first():
-    """Else `claims.marks` would take the mark of what stands beside it for the value's; remarks in brackets may differ."""
+    """Else `claims.marks` would take the mark of what stands beside it for the value's; brackets may hold more."""
     for key, claim in DECLARED.items():
         outside = re.sub(r"\([^)]*\)", "", claim.paper)
         for said in re.finditer("|".join(claims.NO_VALUE), outside):
