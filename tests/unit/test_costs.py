@@ -176,7 +176,7 @@ def test_the_table_has_every_figure_and_counts_what_is_shared_once(recorded, red
     assert whole["disk_gb"] > figures["disk_gb"].max()
     text = display.overview_table(table.assign(scale="reduced"), 1.2)
     assert all(key in text for _, key in reduced.figures)
-    assert "(this one: its own jobs took 1.2 times as long)" in text
+    assert "one: its own jobs took 1.2 times as long)" in text
 
 
 def test_records_of_a_results_folder(tmp_path):
