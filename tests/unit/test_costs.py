@@ -1,5 +1,6 @@
 """What a plan would cost: counted operations, rates from recorded jobs, and predictions beside what was recorded."""
 
+import functools
 import json
 
 import numpy as np
@@ -16,8 +17,11 @@ from memorization.expansion import dataset_names, expand
 DATASETS = registry(ROOT / "config" / "datasets.yaml")
 
 
-def plan_of(scale, **overrides):
-    return expand(costs.configured(scale).model_copy(update=overrides), dataset_names())
+@functools.cache
+def plan_of(scale, *figures):
+    """Of everything, or of figures of the Secret Sharer's in PyTorch; each once: reading YAML takes seconds."""
+    only = {"papers": ["secret_sharer"], "figures": list(figures), "backends": ["torch"]} if figures else {}
+    return expand(costs.configured(scale).model_copy(update=only), dataset_names())
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +34,14 @@ def reduced():
     return plan_of("reduced")
 
 
-def jobs_of(plan):
-    return {key: job for figure in plan.figures.values() for key, job in costs.jobs_of(figure, DATASETS).items()}
+@functools.cache
+def jobs_at(scale):
+    figures = plan_of(scale).figures.values()
+    return {key: job for figure in figures for key, job in costs.jobs_of(figure, DATASETS).items()}
 
 
 def test_counts_of_a_training_by_hand():
-    plan = plan_of("reduced", figures=["fig08_overtraining"], backends=["torch"])
+    plan = plan_of("reduced", "fig08_overtraining")
     (spec,) = plan.runs.values()
     found = counts.training(spec, DATASETS["ptb"])
     tokens = DATASETS["ptb"].files["ptb.train.txt"].bytes * spec.corpus.fraction * spec.training.epochs
@@ -64,7 +70,7 @@ def test_twice_the_epochs_are_twice_the_work():
 
 def test_every_job_of_every_scale_can_be_described_and_has_work():
     for scale in costs.SCALES:
-        jobs = jobs_of(plan_of(scale))
+        jobs = jobs_at(scale)
         assert all(np.isfinite([job[name] for name in job if name in records.COUNTED]).all() for job in jobs.values())
         assert all(job["products"] > 0 for job in jobs.values() if job["kind"] == "train")
 
@@ -104,9 +110,34 @@ def test_a_slower_machine_is_told():
     assert np.isnan(costs.speed(own.iloc[:2], made_up()))
 
 
-def test_records_are_of_todays_counts(recorded, reduced):
+def test_own_records_count_at_the_recorded_machines_speed():
+    own = made_up(n=6)
+    own["seconds"] *= 2.5
+    known = made_up()
+    assert costs.converted(own, known)["seconds"].to_numpy() == pytest.approx(made_up(n=6)["seconds"], rel=0.02)
+    few = costs.converted(own.iloc[:2], known)  # too few to tell the speed: their seconds would be of another machine
+    assert few["seconds"].isna().all()
+    assert few["memory_mb"].tolist() == own["memory_mb"].iloc[:2].tolist()
+    gpu = own.assign(device="gpu")
+    assert costs.converted(gpu, known)["seconds"].tolist() == gpu["seconds"].tolist()
+    assert not len(costs.converted(own.iloc[:0], known))
+
+
+def test_a_machine_three_times_slower_changes_the_ratio_and_no_hours(recorded, monkeypatch):
+    config = costs.configured().model_copy(update={"papers": ["secret_sharer"], "figures": ["fig08_overtraining"]})
+    monkeypatch.setattr(costs, "own_records", lambda *_: recorded.iloc[:0])
+    alone, unknown = costs.overview(config)
+    slow = recorded[recorded["task"] == "text"].assign(seconds=3 * recorded["seconds"])
+    monkeypatch.setattr(costs, "own_records", lambda *_: slow)
+    with_own, slower = costs.overview(config)
+    assert np.isnan(unknown)
+    assert slower == pytest.approx(3, rel=0.1)
+    assert with_own["cpu_h"].to_numpy() == pytest.approx(alone["cpu_h"].to_numpy(), rel=0.1)
+
+
+def test_records_are_of_todays_counts(recorded):
     """Who changes what is counted records anew: `python -m memorization.costs --record results/…`."""
-    jobs = jobs_of(reduced)
+    jobs = jobs_at("reduced")
     own = recorded[recorded["scale"] == "reduced"]
     found = [(row, jobs[key]) for row in own.to_dict("records") if (key := tuple(row[k] for k in costs.KEY)) in jobs]
     assert len(found) > 0.8 * len(own)
@@ -140,17 +171,17 @@ def test_the_table_has_every_figure_and_counts_what_is_shared_once(recorded, red
     assert list(table["figure"]) == [*(key for _, key in reduced.figures), "all"]
     figures, whole = table.iloc[:-1], table.iloc[-1]
     assert 0 < whole["cpu_h"] < figures["cpu_h"].sum()
-    assert whole["trainings"] == len({key for key in jobs_of(reduced) if key[0] == "train"})
+    assert whole["trainings"] == len({key for key in jobs_at("reduced") if key[0] == "train"})
     assert whole["memory_gb"] == pytest.approx(figures["memory_gb"].max())
     assert whole["disk_gb"] > figures["disk_gb"].max()
     text = display.overview_table(table.assign(scale="reduced"), 1.2)
     assert all(key in text for _, key in reduced.figures)
-    assert "took 1.2 times as long" in text
+    assert "one: its own jobs took 1.2 times as long)" in text
 
 
 def test_records_of_a_results_folder(tmp_path):
     """Two jobs of one run; one of a run that is gone is left out."""
-    spec = next(iter(plan_of("smoke", figures=["fig08_overtraining"], backends=["torch"]).runs.values()))
+    spec = next(iter(plan_of("smoke", "fig08_overtraining").runs.values()))
     results = tmp_path / "smoke"
     folder = results / "runs" / "torch" / spec.run_id
     folder.mkdir(parents=True)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from memorization.errors import UserError
-from memorization.report import captions, page, pictures, rows
+from memorization.report import captions, page, pictures, rows, statements
 
 FIGURE = ("secret_sharer", "fig08_overtraining")
 ATTACK = "<script>alert('a & b')</script>"
@@ -149,6 +149,16 @@ def test_pictures_shrink_to_the_budget_and_keep_their_shape(tmp_path, monkeypatc
     content, size = pictures.shrunk(plain, 1400)
     assert size == (50, 20)
     assert len(content) <= plain.stat().st_size
+
+
+def test_what_the_papers_say_stands_apart_from_what_is_ours(text):
+    papers, own = text.split('id="own-title"')
+    papers = papers.split('id="statements-title"')[1]
+    said, ours = (set(re.findall(r'<tr><th scope="row">(\w+)</th>', part)) for part in (papers, own))
+    listed = {whose: {s.id for s in statements.load("secret_sharer") if s.whose == whose} for whose in statements.WHOSE}
+    assert said == listed["paper"]
+    assert ours == listed["control"] | listed["ours"]
+    assert all(f"<td>{whose}</td>" in own for whose in ("control", "ours"))
 
 
 def test_captions_become_html_and_alternative_texts():

@@ -215,9 +215,9 @@ def evaluate(claim: ClaimSpec, table: pd.DataFrame, reference: pd.DataFrame, sca
         "reason": reason,
         "scale": scale,
         "data_source": ", ".join(sources),
-        "mark": ", ".join(marks(claim.paper)) or "none",
+        "mark": mark(claim.paper),
         "dataset": ", ".join(sorted({name for name, _ in came.data})),
-        "runs": " ".join(came.runs),
+        "runs": " ".join(came.runs),  # of the whole figure, of which the test may read a part
     }
 
 
@@ -236,8 +236,19 @@ def _judge(
     return outcome, REPRODUCED if outcome.verdict_supported else NOT_REPRODUCED, target_note(claim.paper)
 
 
+def mark(paper: str) -> str:
+    """What `marks` finds, as text for the claims table; "none" where there is no value."""
+    return ", ".join(marks(paper)) or "none"
+
+
+NO_VALUE = ("not reported", "not stated", "not separated", "no number")
+"""How the text begins where the paper has no value for what a claim tests; what follows is about something near it."""
+
+
 def marks(paper: str) -> list[str]:
     """The confidence marks in the text of a paper's value, each once, in order; [] where there is no such value."""
+    if paper.startswith(NO_VALUE):
+        return []
     return list(dict.fromkeys(re.findall(r"\b(?:verified|derived|unverified|secondary)\b", paper)))
 
 

@@ -5,8 +5,8 @@
     python -m memorization.costs --record results/smoke results/reduced     paper_figures/benchmarks/jobs.csv anew
 
 Hours are those of one job slot of the recorded machine. A job that is recorded itself takes what it took; all others
-take what their counted operations cost in the recorded jobs (`costing.rates`). This machine's own finished runs count
-as records too, and say how much slower or faster it is.
+take what their counted operations cost in the recorded jobs (`costing.rates`). This machine's own finished runs say how
+much slower or faster it is, and count as records too, at the recorded machine's speed (`converted`).
 """
 
 import argparse
@@ -121,13 +121,25 @@ def check(table: pd.DataFrame, plan: Plan, scale: str, datasets: dict[str, Datas
     return found.assign(ratio=found["predicted_h"] / found["recorded_h"])
 
 
-def speed(own: pd.DataFrame, committed: pd.DataFrame) -> float:
+def speed(own: pd.DataFrame, committed: pd.DataFrame, device: str = "cpu") -> float:
     """How many times as long this machine's jobs took as the committed records say; NaN with fewer than five jobs."""
-    model = Model(committed[committed["device"] == "cpu"])
-    long = own[(own["seconds"] >= 5) & (own["device"] == "cpu")]
+    model = Model(committed[committed["device"] == device])
+    long = own[(own["seconds"] >= 5) & (own["device"] == device)]
     ratios = [row["seconds"] / model.seconds(row) for row in long.to_dict("records")]
     ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
     return float(np.median(ratios)) if len(ratios) >= 5 else float("nan")
+
+
+def converted(own: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
+    """`own` with the seconds that the recorded machine would have taken, so that both can be records of one table.
+
+    Divided by `speed`; where that is not known no seconds, only memory and disk. A device that only this machine has
+    records of keeps its seconds: then it is the recorded one.
+    """
+    devices = set(own["device"])
+    known = set(committed["device"])
+    slower = {device: speed(own, committed, device) if device in known else 1.0 for device in devices}
+    return own.assign(seconds=own["seconds"].astype(float) / own["device"].map(slower).astype(float))
 
 
 def own_records(datasets: dict[str, DatasetSpec], root: Path = ROOT) -> pd.DataFrame:
@@ -140,7 +152,8 @@ def overview(config: Config, root: Path = ROOT) -> tuple[pd.DataFrame, float]:
     """`table` of every scale under each other (column scale), and how much slower this machine is (`speed`)."""
     datasets = registry(ROOT / "config" / "datasets.yaml")
     committed, own = records.read(), own_records(datasets, root)
-    estimator = Estimator(pd.concat([frame for frame in (committed, own) if len(frame)], ignore_index=True))
+    both = [frame for frame in (committed, converted(own, committed)) if len(frame)]
+    estimator = Estimator(pd.concat(both, ignore_index=True))
     frames = []
     for scale in SCALES:
         plan = expand(config.model_copy(update={"scale": scale}), dataset_names())

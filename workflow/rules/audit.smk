@@ -3,14 +3,10 @@
 ruleorder: adopt > fetch
 
 
-def own_file(wildcards):
-    """The user's file. Its name in the plan is that of its content, so its date tells nothing."""
-    return ancient(str(OWN.path)) if OWN else []
-
-
+# The user's file: its name in the plan is that of its content, so its date tells nothing.
 rule adopt:
     input:
-        own_file,
+        lambda wildcards: ancient(str(OWN.path)) if OWN else [],
     output:
         "<results>/data/{dataset}/provenance.json",
     log:

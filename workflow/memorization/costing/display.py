@@ -7,12 +7,13 @@ import pandas as pd
 
 SIGNIFICANT = 2
 NOTES = """
-recorded: jobs at each scale that are recorded themselves. Hours are of one job slot of the recorded machine{slower};
-N slots take an N-th of them, but no less than the longest job. Memory is of the largest job, disk of the runs and, in
-"all", of downloads. PFLOP: arithmetic of training, 10^15 operations; divided by what a GPU sustains: its least time.
-{gpu}What figures share counts in each of them, and once in "all".
+recorded: jobs at each scale that are recorded themselves. CPU hours are of one job slot of the recorded machine (this
+one: {slower}); N slots take an N-th of them, but no less than the longest job. Memory is of the
+largest job, disk of the runs and, in "all", of downloads. PFLOP: arithmetic of training, 10^15 operations; divided by
+what a GPU sustains: its least time. {gpu}What figures share counts in each of them, and once in "all".
 How well this predicts what was recorded: PYTHONPATH=workflow uv run python -m memorization.costs --check"""
 NO_GPU = "GPU hours: no job of a GPU is recorded. "
+GPU = "GPU hours are of the recorded GPU. "
 
 
 def number(value: float) -> str:
@@ -37,8 +38,12 @@ def overview_table(table: pd.DataFrame, slower: float) -> str:
         shown = [number(by[scale][name]) for scale in scales for name in kinds]
         known = "/".join(str(by[scale]["recorded"]) for scale in scales)
         lines.append([figure, known, *shown, number(by[scales[-1]]["pflop"])])
-    about = "" if math.isnan(slower) else f" (this machine's own jobs took {number(slower)} times as long)"
-    return aligned(lines) + "\n" + NOTES.format(slower=about, gpu="" if gpu else NO_GPU)
+    about = (
+        "its own jobs are too few to tell"
+        if math.isnan(slower)
+        else f"its own jobs took {number(slower)} times as long"
+    )
+    return aligned(lines) + "\n" + NOTES.format(slower=about, gpu=GPU if gpu else NO_GPU)
 
 
 def check_table(found: pd.DataFrame, scale: str) -> str:

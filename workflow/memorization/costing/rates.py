@@ -8,6 +8,7 @@ short one), and per class of such jobs (back end, architecture, private or not, 
 jobs took over what the rates say. So a class with few records borrows the shape from the others, the level is its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,38 +78,47 @@ def fit(rows: pd.DataFrame, measured: str, names: tuple[str, ...], least: float,
 
 
 class Model:
-    """Rates for everything that is recorded: `seconds`, `memory_mb` and `disk_mb` of a described job."""
+    """`seconds`, `memory_mb`, `disk_mb` of a described job, by rates that are fitted when they are first asked for."""
 
     def __init__(self, records: pd.DataFrame) -> None:
-        self.times = {
-            key: fit(rows, "seconds", tuple(COUNTED) if len(rows) >= FEWEST else ONLY[key[0]], LEAST_SECONDS)
-            for key, rows in records.dropna(subset=["seconds"]).groupby(["kind", "task"])
-        }
-        self.memory = {
-            key: float(np.percentile([max(r["memory_mb"] - held(r), 0.0) for r in rows.to_dict("records")], RESERVE))
-            for key, rows in records.dropna(subset=["memory_mb"]).groupby(["kind", "backend"])
-        }
-        self.disk = {
-            key: fit(rows, "disk_mb", DISK, 0.1)
-            for key, rows in records.dropna(subset=["disk_mb"]).groupby(["kind", "task"])
-        }
+        self._records = records
+        self._fitted: dict[tuple[str, ...], Any] = {}
+
+    def _of(self, measured: str, by: str, row: dict[str, Any], fitted: Callable[[pd.DataFrame], Any]) -> Any:
+        """What `fitted` makes of the records of `measured` that are of the row's kind and `by`; None without any."""
+        key = (measured, row["kind"], row[by])
+        if key not in self._fitted:
+            alike = (self._records["kind"] == row["kind"]) & (self._records[by] == row[by])
+            rows = self._records[alike].dropna(subset=[measured])
+            self._fitted[key] = fitted(rows) if len(rows) else None
+        return self._fitted[key]
 
     def seconds(self, row: dict[str, Any]) -> float:
         """NaN for a kind of job and task without any record."""
-        return _of(self.times, (row["kind"], row["task"]), row)
+
+        def fitted(rows: pd.DataFrame) -> Rates:
+            names = tuple(COUNTED) if len(rows) >= FEWEST else ONLY[row["kind"]]
+            return fit(rows, "seconds", names, LEAST_SECONDS)
+
+        rates = self._of("seconds", "task", row, fitted)
+        return rates.predict(row) if rates else float("nan")
 
     def memory_mb(self, row: dict[str, Any]) -> float:
-        return self.memory.get((row["kind"], row["backend"]), float("nan")) + held(row)
+        def fitted(rows: pd.DataFrame) -> float:
+            beside = [max(r["memory_mb"] - held(r), 0.0) for r in rows.to_dict("records")]
+            return float(np.percentile(beside, RESERVE))
+
+        beside = self._of("memory_mb", "backend", row, fitted)
+        return held(row) + (float("nan") if beside is None else beside)
 
     def disk_mb(self, row: dict[str, Any]) -> float:
-        return _of(self.disk, (row["kind"], row["task"]), row) if row["kind"] == "train" else 0.0
+        if row["kind"] != "train":
+            return 0.0
+        rates = self._of("disk_mb", "task", row, lambda rows: fit(rows, "disk_mb", DISK, 0.1))
+        return rates.predict(row) if rates else float("nan")
 
 
 def held(row: dict[str, Any]) -> float:
     """MB of counted numbers that a job holds at once."""
     weights, models, batch = (_number(row.get(name)) for name in ("weights_mb", "models_mb", "batch_mb"))
     return (COPIES * weights + batch if row["kind"] == "train" else 0.0) + KEPT * models
-
-
-def _of(fitted: dict[Any, Rates], key: tuple[str, str], row: dict[str, Any]) -> float:
-    return fitted[key].predict(row) if key in fitted else float("nan")

@@ -1,7 +1,8 @@
-"""What each paper claims, as listed in workflow/papers/<paper>/statements.csv, and which tested claims speak of it.
+"""What is claimed of each paper, as listed in workflow/papers/<paper>/statements.csv, and which claims test it.
 
-A row is a statement: id (H1, G7, ...; the list's, not the paper's), statement, claims (one or more
-<figure>/<claim> or <paper>/<figure>/<claim>, separated by spaces).
+A row is a statement: id (H1, G7, ...; the list's, not the paper's), whose (paper: the paper says it; control: a check
+of ours that says whether the others can be believed; ours: we put it, whatever the paper's numbers), statement, claims
+(one or more <figure>/<claim> or <paper>/<figure>/<claim>, separated by spaces).
 """
 
 import csv
@@ -11,7 +12,8 @@ from pathlib import Path
 from memorization.errors import UserError
 from memorization.expansion import PAPERS
 
-COLUMNS = ["id", "statement", "claims"]
+COLUMNS = ["id", "whose", "statement", "claims"]
+WHOSE = ("paper", "control", "ours")
 
 Key = tuple[str, str, str]
 """(paper, figure, claim): what names a claim."""
@@ -19,9 +21,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a paper says, and the claims of figures.yaml that test it."""
+    """One thing that a paper says, or that we say of it, and the claims of figures.yaml that test it."""
 
     id: str
+    whose: str
     text: str
     claims: tuple[Key, ...]
 
@@ -29,7 +32,8 @@ class Statement:
 def load(paper: str, folder: Path = PAPERS) -> list[Statement]:
     """The statements of `paper`, in order; [] where it has no such list (comparisons of ours make no claims of others).
 
-    Raises UserError for other columns, for a claim that is not written as it should be, and for an id that comes twice.
+    Raises UserError for other columns, for a whose that is not one of `WHOSE`, for a claim that is not written as it
+    should be, and for an id that comes twice.
     """
     path = folder / paper / "statements.csv"
     if not path.exists():
@@ -53,13 +57,15 @@ def _statement(row: dict[str, str], paper: str) -> Statement:
         raise UserError(
             f"{_name(paper)}: {row['id']}: needs an id of one word, statement and claims; quote a text with commas"
         )
+    if row["whose"] not in WHOSE:
+        raise UserError(f"{_name(paper)}: {row['id']}: whose is {row['whose']!r}; write {', '.join(WHOSE)}")
     keys = []
     for word in row["claims"].split():
         parts = word.split("/")
         if len(parts) not in (2, 3):
             raise UserError(f"{_name(paper)}: {row['id']}: claim {word!r}; write <figure>/<claim>")
         keys.append(tuple([paper, *parts][-3:]))
-    return Statement(row["id"], row["statement"], tuple(keys))
+    return Statement(row["id"], row["whose"], row["statement"], tuple(keys))
 
 
 def by_claim(papers: list[str]) -> dict[Key, list[str]]:
