@@ -32,7 +32,9 @@ addEventListener("load", async () => {
     own.getElementById("filters").dispatchEvent(new frame.Event("input", {bubbles: true}));
     return {shown: shown(), said: said(), nothing: !own.getElementById("nothing").hidden};
   };
-  const wait = () => new Promise((done) => setTimeout(done, 50));
+  const until = async (holds) => {
+    for (let tries = 0; tries < 200 && !holds(); tries++) await new Promise((done) => setTimeout(done, 50));
+  };
   const found = {
     width: frame.innerWidth, body: own.documentElement.scrollWidth,
     wide: [...own.body.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > frame.innerWidth + 1 &&
@@ -46,11 +48,11 @@ addEventListener("load", async () => {
     words: choose({paper: "", verdict: "", words: "exposure RISES"}), none: choose({words: "no such words"}),
   };
   frame.location.hash = rows[0].id;  // a link to a claim that is filtered away
-  await wait();
+  await until(() => shown().length);
   found.linked = shown().length;
   choose({verdict: "reproduced"});
   own.querySelector("#filters button").click();
-  await wait();
+  await until(() => shown().length === rows.length);
   found.reset = shown().length;
   found.requests = frame.performance.getEntriesByType("resource").map((entry) => entry.name)
     .filter((name) => !name.startsWith("data:"));

@@ -202,7 +202,7 @@ def test_a_full_disk_is_one_line_and_costs_what_did_not_fit(place):
 def test_a_file_size_limit_is_one_line(place, torch_environment, tmp_path):
     """`ulimit -f`, which needs no rights; by hand, where no other file is too large."""
     spec = {"corpus": {"fraction": 0.02}, "model": {"units": 32, "embedding": 16}, "replicates": 2}
-    (tmp_path / "spec.json").write_text(json.dumps({**spec, "training": {"epochs": 0.2}}))
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, "training": {"epochs": 0.2, "batch_size": 8}}))
     got = run(
         [sys.executable, "-m", "memorization", "fetch", "--dataset", "ptb", "--to", str(tmp_path / "data")],
         place, PYTHONPATH="workflow", **OFFLINE,
