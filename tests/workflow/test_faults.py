@@ -241,17 +241,26 @@ def read_only(folder: Path):
         yield
 
 
-def test_read_only_results_are_refused_before_anything_is_run(place):
-    go_on(place)
-    before = models(place)
-    (place / RESULTS / "tables" / "secret_sharer" / f"{FIGURE}.csv").unlink()
+def refused(place: Path) -> str:
+    """What is said where the results may only be read; fails if anything was run."""
     with read_only(place / "results"):
         ended = snakemake(place, *WANTED, **OFFLINE)
         said = ended.stdout + ended.stderr
     assert ended.returncode != 0
-    assert re.search(r"results/smoke: may not be written \(.+\): make the folder writable", said), said[-3000:]
     assert "Traceback" not in said
     assert not STARTED.findall(said)
+    return said
+
+
+def test_read_only_results_are_refused_before_anything_is_run(place):
+    """In our words, or in Snakemake's where a file that it would write again is there already."""
+    (place / "results").mkdir()
+    said = refused(place)
+    assert re.search(r"results/smoke: may not be written \(.+\): make the folder writable", said), said[-3000:]
+    go_on(place)
+    before = models(place)
+    (place / DRAWN).unlink()
+    assert "Write-protected output files" in refused(place)
     assert not STARTED.findall(go_on(place))
     assert models(place) == before
 
