@@ -29,6 +29,13 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    for add in (_data_commands, _training_commands, _table_commands, _asking_commands):
+        add(commands)
+    return top
+
+
+def _data_commands(commands: Any) -> None:
+    """What fills a folder with a data set."""
     fetch = commands.add_parser("fetch", help="fetch a data set: mirror (MEMORIZATION_DATA), download, or stand-in")
     fetch.add_argument("--dataset", required=True, help="a key of config/datasets.yaml")
     fetch.add_argument("--to", type=Path, required=True, help="folder to fill")
@@ -41,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     adopt.add_argument("--characters", type=_positive, required=True, help="of which so many leading ones are used")
     adopt.add_argument("--to", type=Path, required=True, help="folder to fill")
 
+
+def _training_commands(commands: Any) -> None:
+    """What makes a run."""
     train = commands.add_parser("train", help="train all replicates of a specification; resumes if interrupted")
     train.add_argument("--spec", type=Path, required=True, help="RunSpec as JSON or YAML (config/schema.json)")
     train.add_argument("--data", type=Path, help="folder filled by `fetch` (default: fetch the spec's data set)")
@@ -53,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     account.add_argument("--data", type=Path, required=True, help="folder filled by `fetch`")
     account.add_argument("--run", type=Path, required=True, help="the run's folder")
 
+
+def _table_commands(commands: Any) -> None:
+    """What writes the tables of a finished run."""
     examples = commands.add_parser("examples", help="losses of single lines or images under a finished run, as CSV")
     examples.add_argument("--run", type=Path, required=True)
     examples.add_argument("--data", type=Path, required=True, help="folder filled by `fetch`")
@@ -64,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     attack.add_argument("--spec", type=Path, required=True, help="AttackSpec as JSON or YAML")
     attack.add_argument("--to", type=Path, required=True, help="folder to fill")
 
+
+def _asking_commands(commands: Any) -> None:
+    """What answers about a finished run, on standard output."""
     exposure = commands.add_parser("exposure", help="rank and exposure of one canary: exact where affordable")
     exposure.add_argument("--canary", required=True, help="the whole line, or only what fills the holes")
     exposure.add_argument("--references", type=_positive, default=20_000, help="uniform fills for the estimates")
@@ -83,7 +99,6 @@ def parser() -> argparse.ArgumentParser:
     for command in (exposure, extract):
         command.add_argument("--format", help="text with holes {d}, {l} (default: the run's own canary format)")
         command.add_argument("--seed", type=int, default=0)
-    return top
 
 
 def _positive(text: str) -> int:

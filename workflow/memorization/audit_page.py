@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memorization import contracts, panels_audit, plotting, runs, tables, tidy_audit
+from memorization import contracts, panels_audit, plotting, runs, statistics, tables, tidy_audit
 
 DPI = 130
 
@@ -83,7 +83,7 @@ def answers(arms: pd.DataFrame) -> list[str]:
             f"<b>{html.escape(arm.arm[:1].upper() + arm.arm[1:])}:</b> a search gave back {arm.extracted} of "
             f"{arm.planted} planted secrets. Exposure of those planted: {arm.exposure_bits:.1f} of at most "
             f"{arm.space_bits:.1f} bits; of those left out: {arm.left_out_bits:.1f} (a secret "
-            f"never seen: {tidy_audit.NULL_BITS:.2f} on average). "
+            f"never seen: {statistics.NULL_MEAN_BITS:.2f} on average). "
         )
         if np.isinf(arm.rdp):
             text += f"No ε is guaranteed; the canaries show that it is at least {arm.epsilon_low:.2f}."

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from memorization.panels_bounds import SHADES
 from memorization.panels_privacy import CONVENTIONS
 from memorization.plotting import COLORS
-from memorization.tidy_audit import NULL_BITS
+from memorization.statistics import NULL_MEAN_BITS
 
 KINDS = {"inserted": ("canary", "planted", -0.17), "excluded": ("control", "left out", 0.17)}
 """Kind of canary -> colour, name, and where it stands beside its arm."""
@@ -30,7 +30,11 @@ def exposures(axes: Axes, arms: pd.DataFrame, canaries: pd.DataFrame) -> None:
     ceiling = arms["space_bits"].iloc[0]
     axes.axhline(ceiling, color=COLORS["exact"], lw=0.8, ls=(0, (1, 1.5)), label=f"most possible, {ceiling:.1f} bits")
     axes.axhline(
-        NULL_BITS, color=COLORS["muted"], lw=0.8, ls=(0, (4, 3)), label="mean of a secret never seen, 1.44 bits"
+        NULL_MEAN_BITS,
+        color=COLORS["muted"],
+        lw=0.8,
+        ls=(0, (4, 3)),
+        label=f"mean of a secret never seen, {NULL_MEAN_BITS:.2f} bits",
     )
     axes.set(ylabel="exposure (bits), exact", ylim=(-0.3, 1.08 * ceiling))
     _arms_below(axes, arms)

@@ -7,9 +7,6 @@ from memorization import lower_bound, tidy
 from memorization.statistics import t_interval
 from memorization.tidy_privacy import CONVENTIONS, trainings
 
-NULL_BITS = 1 / np.log(2)
-"""Mean exposure of a secret that the model never saw: exponential with rate ln 2."""
-
 
 def arms(table: pd.DataFrame) -> pd.DataFrame:
     """One row per run, those without privacy first, then by falling epsilon:
