@@ -53,14 +53,13 @@ def command(figures: str | None, *arguments: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def variables(node) -> dict[str, str]:
-    """A shell's variables on the submitting node: offline, on stand-ins."""
-    chosen = {**os.environ, **OFFLINE, **node.environment, "MEMORIZATION_DATA": None}
-    return {name: value for name, value in chosen.items() if value is not None}
+def variables(node) -> dict[str, str | None]:
+    """What differs from this shell's variables on the submitting node: offline, on stand-ins; None unsets."""
+    return {**OFFLINE, **node.environment, "MEMORIZATION_DATA": None}
 
 
-def submit(workplace: Path, variables: dict[str, str], figures: str | None, *arguments: str, timeout: float = 420):
-    return run(command(figures, *arguments), workplace, timeout=timeout, **{**OFFLINE, **variables})
+def submit(workplace: Path, variables: dict[str, str | None], figures: str | None, *arguments: str, timeout=420):
+    return run(command(figures, *arguments), workplace, timeout=timeout, **variables)
 
 
 def drawn(workplace: Path) -> set[tuple[str, str]]:
@@ -96,8 +95,9 @@ def test_a_job_that_the_scheduler_kills_is_submitted_again_with_more_memory(node
 
 def test_an_interrupted_run_takes_its_jobs_off_the_cluster(node, workplace, variables):
     before = node.jobs()
+    shell = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
     with (workplace / "interrupted.log").open("w") as log:
-        started = subprocess.Popen(command(None), cwd=workplace, env=variables, stdout=log, stderr=log)
+        started = subprocess.Popen(command(None), cwd=workplace, env=shell, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + 300
             # Something has ended, something is running, something waits.
