@@ -20,7 +20,7 @@ from memorization.backends.torch.products import (
     batch_product,
     differentiable_project,
     exact,
-    project,
+    project_into,
 )
 from memorization.weights import layer_count
 
@@ -219,8 +219,9 @@ class Layer(torch.autograd.Function):
         scale = gate_scale(width // 4, bias)
         ctx.operand = workspace.operand
         inputs, weight_ih = ctx.operand(inputs), ctx.operand(weight_ih)
-        rows = project(inputs.flatten(1, 2), weight_ih * scale[:, None].to(weight_ih.dtype), bias * scale)
-        gates = rows.view(*inputs.shape[:-1], width)
+        gates = workspace.get(bias, "gates", (*inputs.shape[:-1], width))
+        rows = gates.view(len(inputs), -1, width)
+        project_into(rows, inputs.flatten(1, 2), weight_ih * scale[:, None].to(weight_ih.dtype), bias * scale)
         *ctx.saved, hidden = recur(gates, weight_hh, workspace)
         ctx.gates, hidden = gates, hidden.detach()
         ctx.save_for_backward(inputs, weight_ih, weight_hh, hidden)

@@ -47,11 +47,21 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """[R, N, I] inputs, [R, O, I] weight, [R, O] bias -> [R, N, O]."""
-    if inputs.dtype == torch.bfloat16:
-        return batch_product(inputs, weight.transpose(1, 2)).add_(bias[:, None])
     if len(inputs) == 1:
-        return functional.linear(inputs[0], weight[0], bias[0])[None]
+        # Not inputs[0], whose gradient would be copied into a tensor of zeros.
+        return functional.linear(inputs.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
     return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
+
+
+def project_into(out: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`project` into `out` [R, N, O], which is contiguous."""
+    if inputs.dtype == torch.bfloat16:
+        torch.bmm(inputs, weight.transpose(1, 2), out_dtype=out.dtype, out=out).add_(bias[:, None])
+    elif len(inputs) == 1:
+        torch.addmm(bias[0], inputs[0], weight[0].T, out=out[0])
+    else:
+        torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2), out=out)
+    return out
 
 
 def _add_short(base: Tensor, a: Tensor, b: Tensor, out: Tensor) -> Tensor:
@@ -77,7 +87,7 @@ class _RoundedProjection(torch.autograd.Function):
     def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         inputs, weight = rounded(inputs), rounded(weight)
         ctx.save_for_backward(inputs, weight)
-        return project(inputs, weight, bias)
+        return project_into(bias.new_empty(*inputs.shape[:-1], weight.shape[1]), inputs, weight, bias)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
