@@ -1,11 +1,11 @@
 """What makes a rank exact: fills that cost about as much as the canary are scored again in float64.
 
-A walk adds up costs in a quick floating-point type. If no fill's cost, nor the canary's, is off by more than half of a
-`margin` (less the tolerance for ties), then whatever lies further than the margin from the canary is on the right side of
-it, and only the fills within the margin must be scored again, by the same weights in float64. How far costs are off
-is measured, not assumed: on the canary, on fills that differ from it in one place, and on every fill that is scored
-again. The margin must be at least `SAFETY` times the largest difference seen (so there is a factor of eight between what
-was seen and what would do harm); where it is not, the walk is repeated with a margin that is.
+A walk adds up costs in a quick floating-point type. If no cost in it, the canary's included, is off by more than half
+of a `margin` (less the tolerance for ties), then whatever lies further than the margin from the canary is on the right
+side of it, and only fills within the margin have to be scored again, by the same weights in float64. How far costs are
+off is measured, not assumed: on the canary, on fills that differ from it in one place, and on every fill that is scored
+again. The margin must be at least `SAFETY` times the largest difference seen, so that a cost would have to be off by
+eight times of what was seen to do harm; where it is not, the walk is repeated with a margin that is.
 """
 
 from dataclasses import dataclass, field

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from memorization.backends.torch import words
 from memorization.backends.torch.lstm import Workspace, gate_scale
+from memorization.backends.torch.states import Scattered, Siblings, TorchState
 from memorization.vocabulary import Vocabulary
 from memorization.weights import layer_count
 
@@ -31,66 +31,6 @@ SCORE_ROWS = 4096
 
 LOGITS = 1 << 24
 """Logits at once: 64 MB. All states of a call but where the vocabulary is one of words."""
-
-SHARED = 2
-"""Repeated states are kept once, with their row numbers, when there are at least this many takers per state."""
-
-
-@dataclass(frozen=True)
-class TorchState:
-    """Recurrent states of n sequences: hidden and cell, float32[layers, m, H] each, and which of them each one is.
-
-    Without `rows` n = m. With int64[n] `rows` several sequences share a state, as siblings in a tree do: what a step
-    computes from the old state alone (more than half of its products) is then computed once for all of them.
-    """
-
-    hidden: Tensor
-    cell: Tensor
-    rows: Tensor | None = None
-
-    def __len__(self) -> int:
-        return self.hidden.shape[1] if self.rows is None else len(self.rows)
-
-    def take(self, index: np.ndarray) -> "TorchState":
-        """The states at int[m] `index` (repeats allowed); copied, or shared where many are the same."""
-        rows = torch.as_tensor(np.asarray(index, dtype=np.int64), device=self.hidden.device)
-        if self.rows is not None:
-            rows = self.rows[rows]
-        # Siblings follow one another in every walk, so looking for runs finds them.
-        first, run = torch.unique_consecutive(rows, return_inverse=True)
-        shared = len(rows) >= SHARED * len(first)
-        kept = first if shared else rows
-        return TorchState(self.hidden.index_select(1, kept), self.cell.index_select(1, kept), run if shared else None)
-
-
-@dataclass(frozen=True)
-class Siblings:
-    """States in which every parent has the same `each` children, int64[each] `tokens`, in order: copied, not gathered."""
-
-    each: int
-    tokens: Tensor
-
-    @classmethod
-    def of(cls, state: TorchState, ids: Tensor) -> "Siblings | None":
-        """None where int64[n] `ids` of the state's rows are no such families."""
-        parents = state.hidden.shape[1]
-        if state.rows is None or len(ids) % parents:
-            return None
-        each = len(ids) // parents
-        families, owners = ids.view(parents, each), state.rows.view(parents, each)
-        number = torch.arange(parents, device=ids.device)[:, None]
-        return cls(each, ids[:each]) if bool(((families == ids[:each]) & (owners == number)).all()) else None
-
-    def spread(self, source: Tensor, block: slice, out: Tensor) -> Tensor:
-        """Rows [m, .] of the parents for their children in `block`, written to `out`."""
-        first = block.start // self.each
-        parents = source[first : first + len(out) // self.each]
-        out.view(len(parents), self.each, -1).copy_(parents[:, None])
-        return out
-
-    def add(self, table: Tensor, out: Tensor) -> None:
-        """Add each child's row of [V, .] `table` to `out`."""
-        out.view(len(out) // self.each, self.each, -1).add_(table.index_select(0, self.tokens))
 
 
 class TorchLanguageModel:
@@ -280,19 +220,19 @@ class TorchLanguageModel:
         Blocks of rows pass through the same few buffers, so that they stay in a CPU's cache.
         """
         tokens, wanted = self._tensor(ids), self._tensor(columns)
-        siblings = Siblings.of(state, tokens)
+        family = Siblings.of(state, tokens) or Scattered(state, tokens)
         recurrent = None if state.rows is None else self._recurrent(state)
         size = self._rows(CPU_ROWS if self._device.type == "cpu" else max(1, len(ids)))
-        size = max(siblings.each, size - size % siblings.each) if siblings else size
-        parts = [
-            self._log_probabilities(self._last_hidden(state, tokens, slice(i, i + size), recurrent, siblings))[
-                :, wanted
-            ]
-            for i in range(0, len(ids), size)
-        ]
+        size = max(1, size // family.each) * family.each
+        parts = []
+        for first in range(0, len(ids), size):
+            hidden = self._last_hidden(state, tokens, slice(first, first + size), recurrent, family)
+            parts.append(self._log_probabilities(hidden).index_select(1, wanted))
         return self._bits(torch.cat(parts))
 
-    def _last_hidden(self, old: TorchState, ids: Tensor, block: slice, recurrent, siblings) -> Tensor:
+    def _last_hidden(
+        self, old: TorchState, ids: Tensor, block: slice, recurrent: list[Tensor] | None, family: Siblings | Scattered
+    ) -> Tensor:
         """[k, H] of the last layer after one block of `ids`, in a buffer that the next block takes over."""
         units, like, own = self._units, self._output[0], ids[block]
         inputs = None if self._embedding is None else self._embedding.index_select(0, own)
@@ -302,21 +242,14 @@ class TorchLanguageModel:
         )
         minus_one = like.new_full((), -1.0)
         for layer in range(self._layers):
-            if old.rows is None:
+            if recurrent is None:
                 gates = self._gates(layer, own, inputs, old.hidden[layer, block])
-                before = old.cell[layer, block]
+            elif inputs is None:
+                family.add(recurrent[layer], self._table, block, gates)
             else:
-                spread = (
-                    siblings.spread if siblings else lambda s, b, out: torch.index_select(s, 0, old.rows[b], out=out)
-                )
-                spread(recurrent[layer], block, gates)
-                if inputs is None:
-                    siblings.add(self._table, gates) if siblings else gates.add_(self._table.index_select(0, own))
-                else:
-                    gates.addmm_(inputs, self._inputs[layer])
-                before = spread(old.cell[layer], block, cell)
+                family.spread(recurrent[layer], block, gates).addmm_(inputs, self._inputs[layer])
             i, f, s, o = gates.sigmoid_().split(units, dim=1)
-            torch.mul(f, before, out=cell).addcmul_(i, torch.add(minus_one, s, alpha=2, out=spare))
+            family.multiply(f, old.cell[layer], block, cell).addcmul_(i, torch.add(minus_one, s, alpha=2, out=spare))
             inputs = torch.tanh(cell, out=hidden).mul_(o)
         return hidden
 
