@@ -7,7 +7,7 @@ has chosen all S slots. Only nodes of depth 0..S-1 are ever fed to the model: a 
 parent's softmax. Expanding one node is one model step; the root's is the call of `start`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log2, prod
 
@@ -60,22 +60,17 @@ class Tree:
             raise UserError(f"canary format: {len(slots)} positions, searches take at most 127: shorten the format")
         if tokens.digits is not None:
             model = CheckedModel(model, tokens.digits)
-        return cls._rooted(model, tuple(slots), np.array(holes), tokens.prefix)
-
-    @classmethod
-    def _rooted(cls, model: LanguageModel, slots: tuple[np.ndarray, ...], holes: np.ndarray, prefix: np.ndarray):
-        log2_probabilities, root = model.start(prefix)
-        if not np.isfinite(log2_probabilities).any():
-            raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
-        prefix_cost = float(model.log_perplexity(prefix[None])[0]) if len(prefix) > 1 else 0.0
-        edges = -np.asarray(log2_probabilities, dtype=np.float64)[:, slots[0]]
-        return cls(model, slots, holes, prefix_cost, root, edges, prefix)
+        root, edges = _root(model, tokens.prefix, slots[0])
+        prefix_cost = float(model.log_perplexity(tokens.prefix[None])[0]) if len(tokens.prefix) > 1 else 0.0
+        return cls(model, tuple(slots), np.array(holes), prefix_cost, root, edges, tokens.prefix)
 
     def in_precision(self, name: str) -> "Tree | None":
         """The tree of the same weights computing in another floating-point type; None where a model cannot."""
         cast = getattr(self.model, "in_precision", None)
-        model = cast(name) if cast else None
-        return None if model is None else Tree._rooted(model, self.slots, self.holes, self.prefix)
+        if cast is None or (model := cast(name)) is None:
+            return None
+        root, edges = _root(model, self.prefix, self.slots[0])
+        return replace(self, model=model, root=root, root_edges=edges)
 
     @property
     def depth(self) -> int:
@@ -145,6 +140,14 @@ class Tree:
     def fills(self, paths: np.ndarray) -> np.ndarray:
         """int64[n, L] fills of int[n, S] paths."""
         return paths[:, self.holes].astype(np.int64)
+
+
+def _root(model: LanguageModel, prefix: np.ndarray, slot: np.ndarray) -> tuple[State, np.ndarray]:
+    """(State of 1 after the prefix, float64[1, b] bits of the first slot's symbols)."""
+    log2_probabilities, root = model.start(prefix)
+    if not np.isfinite(log2_probabilities).any():
+        raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
+    return root, -np.asarray(log2_probabilities, dtype=np.float64)[:, slot]
 
 
 def path_states(tree: Tree, paths: np.ndarray) -> tuple[np.ndarray, State, np.ndarray, np.ndarray, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from memorization.backends.base import LanguageModel, State
 from memorization.canaries import TokenFormat
 from memorization.errors import UserError
-from memorization.search.rescore import Arbiter, Near
+from memorization.search.rescore import Arbiter, Near, Probes
 from memorization.search.tree import Tree, fill_costs, score
 
 __all__ = ["Rank", "exact_rank", "fill_costs", "rank_in"]
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-6
 MARGIN = 1e-3
 ATTEMPTS = 3
+FAMILY = 16
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class _Walk:
     limits: np.ndarray  # float64[3]: cheaper than [0], at most [1], at most [2]
     prune: bool
     edges: np.ndarray | None
-    near: Near | None = None
+    keeps: bool = False  # leaves for scoring again
+    near: Near = field(default_factory=Near)
+    probes: Probes = field(default_factory=Probes)
     levels: list[list[_Pending]] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
     histogram: np.ndarray | None = None
@@ -184,20 +187,25 @@ class _Walk:
         if self.edges is not None:
             bins = np.searchsorted(self.edges, leaves.ravel(), side="right")
             self.histogram += np.bincount(bins, minlength=len(self.edges) + 1)
+        if self.keeps:
+            self.probes.add(*_leaves(path, leaves, np.arange(min(leaves.shape[1], FAMILY))))
         if own.any():
             self.own_reached = True
             leaves[own, self.path[-1]] = nan  # neither cheaper nor dearer
         low, tie, high = self.limits
         close = np.flatnonzero(leaves.ravel() <= high)
-        if not len(close):
-            return
         costs = leaves.ravel()[close]
         self.counts += [np.count_nonzero(costs < low), np.count_nonzero(costs <= tie), len(costs)]
-        if self.near is not None and (within := costs >= low).any():
-            parent, symbol = np.divmod(close[within], leaves.shape[1])
-            paths = path[parent]
-            paths[:, -1] = symbol
-            self.near.add(paths, costs[within])
+        if self.keeps and (within := costs >= low).any():
+            self.near.add(*_leaves(path, leaves, close[within]))
+
+
+def _leaves(path: np.ndarray, leaves: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole paths and costs of leaves by their int[m] numbers in float64[n, b] `leaves`, whose parents are `path`."""
+    parent, symbol = np.divmod(index, leaves.shape[1])
+    path = path[parent]
+    path[:, -1] = symbol
+    return path, leaves.ravel()[index]
 
 
 def exact_rank(model: LanguageModel, tokens: TokenFormat, fill: np.ndarray, *, max_steps: int, **options) -> Rank:
@@ -234,12 +242,15 @@ def rank_in(
     bulk = tree if precision == "float32" else tree.in_precision(precision)
     if bulk is None:
         raise UserError(f"exact rank: this model cannot compute in {precision}: leave the walk's precision at float32")
-    arbiter = Arbiter.of(bulk, tree.in_precision("float64"), fill, tolerance)
     walked = cost if bulk is tree else score(bulk, np.atleast_2d(fill))[0][0]
+    twin = tree.in_precision("float64")
+    arbiter = Arbiter(twin, fill, walked, tolerance) if twin else None
+    if arbiter and bulk is not tree:
+        arbiter.look()
 
     def walk(margin: float, steps: int) -> _Walk:
         limits = np.array([walked - margin, walked + tolerance, walked + margin])
-        one = _Walk(bulk, tree.paths(fill)[0], limits, prune, None if prune else edges, Near() if arbiter else None)
+        one = _Walk(bulk, tree.paths(fill)[0], limits, prune, None if prune else edges, twin is not None)
         one.finished = one.run(bulk.rows(chunk) if chunk else bulk.chunk(), steps, watch)
         return one
 
@@ -276,7 +287,7 @@ def _settle(
         spent += last.steps
         if not (arbiter and last.finished):
             return last, spent, None
-        within = arbiter.count(last.near, last.steps)
+        within = arbiter.count(last.near, last.probes, last.steps)
         if within is None:
             why = "%d fills within %.3g bits of the canary are too many to score again in float64: an interval instead"
             log.warning("exact rank: " + why, last.near.count, margin)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -80,15 +81,21 @@ class TorchLanguageModel:
         wanted = getattr(torch, name)
         if wanted == self._type:
             return self
-        # Scaled by powers of two only, so that taking the scale off again gives the weights exactly.
-        scale = gate_scale(self._units, self._output[1])
-        weights = {"output.weight": self._output[0].T, "output.bias": self._output[1], **self._small}
+        # Scaled by powers of two only, the large arrays are the weights as given; the sums are made again.
+        twin, scale = copy(self), gate_scale(self._units, self._output[1]).to(wanted)
+        twin._workspace, twin._type, small = Workspace(), wanted, {n: w.to(wanted) for n, w in self._small.items()}
+        for name in ("_products", "_inputs", "_output"):
+            setattr(twin, name, [array.to(wanted) for array in getattr(self, name)])
+        pairs = [(small[f"lstm.bias_ih_l{i}"], small[f"lstm.bias_hh_l{i}"]) for i in range(self._layers)]
+        twin._biases, twin._small = [(ih + hh) * scale for ih, hh in pairs], small
         if self._embedding is not None:
-            weights["embedding.weight"] = self._embedding
-        for layer in range(self._layers):
-            weights[f"lstm.weight_ih_l{layer}"] = (self._inputs[layer] / scale).T
-            weights[f"lstm.weight_hh_l{layer}"] = (self._products[layer][-self._units :] / scale).T
-        return TorchLanguageModel({n: w.to(wanted) for n, w in weights.items()}, self.vocabulary)
+            twin._embedding = self._embedding.to(wanted)
+        else:
+            table = twin._inputs[0]
+            twin._table = twin._biases[0] + (
+                small["embedding.weight"] @ table if "embedding.weight" in small else table
+            )
+        return twin
 
     def states_at_once(self, children: int, slots: int) -> int:
         """How many states a walk of `slots` levels and `children` symbols per hole should step at once.
