@@ -279,7 +279,7 @@ def _settle(
     """(last walk, steps of all, the exact rank in float64): a walk is repeated where its margin proves too small."""
     spent, before = 0, None
     for _ in range(ATTEMPTS):
-        margin = max(margin, arbiter.needed()) if arbiter else margin
+        margin = max(margin, 2 * arbiter.needed()) if arbiter else margin  # twice: more fills, larger differences
         last = walk(margin, max_steps - spent)
         spent += last.steps
         if before and not last.finished:  # the budget was spent on finding that the margin was too small
