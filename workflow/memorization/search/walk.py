@@ -248,7 +248,7 @@ def rank_in(
     def walk(margin: float, steps: int) -> _Walk:
         limits = np.array([walked - margin, walked + tolerance, walked + margin])
         one = _Walk(bulk, tree.paths(fill)[0], limits, prune, None if prune else edges, twin is not None)
-        one.finished = one.run(bulk.rows(chunk) if chunk else bulk.chunk(), steps, watch)
+        one.finished = one.run(bulk.rows(chunk) if chunk else bulk.chunk(families=not prune), steps, watch)
         return one
 
     last, spent, settled = _settle(walk, arbiter, margin, max_steps)
