@@ -31,7 +31,7 @@ Costs = tuple[np.ndarray, np.ndarray]
 
 
 def drawn(references: int, canaries: int) -> Costs:
-    """(float64[references], float64[canaries]) costs in bits, the canaries' of up to `FARTHEST_BITS` of exposure, sorted."""
+    """(float64[references], float64[canaries]) costs in bits; canaries of up to `FARTHEST_BITS` of exposure, sorted."""
     costs = stats.skewnorm.rvs(SHAPE, LOCATION, SCALE, size=references, random_state=0)
     bits = np.linspace(FARTHEST_BITS, 0.5, canaries)
     return costs, np.sort(stats.skewnorm.ppf(2.0**-bits, SHAPE, LOCATION, SCALE))

@@ -154,10 +154,10 @@ def told(seen: Overview) -> str:
     """The overview in sentences."""
     slots = seen.wall_s * seen.cores
     return (
-        f"{seen.wall_s / 60:.1f} min on {seen.cores} cores ({slots:,.0f} s of slots): {seen.work_s:,.0f} s in trainings,"
-        f" attacks and scores, {seen.outside:.1%} outside them (idle {seen.idle:.1%}, other rules"
-        f" {seen.outside - seen.idle:.1%}). No training, attack or score ran for {seen.beside_s:,.0f} s of the wall time"
-        f" ({seen.beside_s / seen.wall_s:.1%})."
+        f"{seen.wall_s / 60:.1f} min on {seen.cores} cores ({slots:,.0f} s of slots): {seen.work_s:,.0f} s in"
+        f" trainings, attacks and scores, {seen.outside:.1%} outside them (idle {seen.idle:.1%}, other rules"
+        f" {seen.outside - seen.idle:.1%}). No training, attack or score ran for {seen.beside_s:,.0f} s of the wall"
+        f" time ({seen.beside_s / seen.wall_s:.1%})."
     )
 
 
