@@ -41,6 +41,8 @@ class Overview:
     work_s: float
     all_jobs_s: float
     beside_s: float
+    invocations: int = 0
+    """Of Snakemake, by its logs; 0 where the wall time was told."""
 
     @property
     def outside(self) -> float:
@@ -85,20 +87,20 @@ def covered(frame: pd.DataFrame) -> float:
     return total
 
 
-def invocations(root: Path, frame: pd.DataFrame) -> tuple[float, int]:
-    """(wall seconds, cores) of the Snakemake processes that did these jobs, by their logs; (0, 0) without any."""
-    wall, cores = 0.0, 0
+def invocations(root: Path, frame: pd.DataFrame) -> tuple[float, int, int]:
+    """Wall seconds, cores, number of Snakemake processes that did these jobs, by their logs; zeros without any log."""
+    wall, cores, count = 0.0, 0, 0
     for path in sorted((root / ".snakemake" / "log").glob("*.snakemake.log")):
         stamp, told = STARTED.search(path.name), CORES.search(path.read_text(errors="replace"))
         if not stamp or not told:
             continue
         began, ended = datetime.strptime(stamp[1], "%Y-%m-%dT%H%M%S").timestamp(), path.stat().st_mtime
         if ((frame["began"] >= began - 1) & (frame["ended"] <= ended + 1)).any():
-            wall, cores = wall + ended - began, max(cores, int(told[1]))
-    return wall, cores
+            wall, cores, count = wall + ended - began, max(cores, int(told[1])), count + 1
+    return wall, cores, count
 
 
-def overview(frame: pd.DataFrame, wall_s: float, cores: int) -> Overview:
+def overview(frame: pd.DataFrame, wall_s: float, cores: int, count: int = 0) -> Overview:
     """Raises UserError where the jobs do not fit into cores x wall."""
     spent = frame["ended"] - frame["began"]
     work = frame["rule"].isin(WORK)
@@ -106,14 +108,14 @@ def overview(frame: pd.DataFrame, wall_s: float, cores: int) -> Overview:
         raise UserError(
             f"{wall_s:.0f} s on {cores} cores are less than the jobs' {spent.sum():.0f} s; give --wall and --cores"
         )
-    return Overview(wall_s, cores, spent[work].sum(), spent.sum(), wall_s - covered(frame[work]))
+    return Overview(wall_s, cores, spent[work].sum(), spent.sum(), wall_s - covered(frame[work]), count)
 
 
 def finished(results: Path, wall_s: float | None = None, cores: int | None = None) -> tuple[pd.DataFrame, Overview]:
     """Jobs and overview of a results folder; wall time and cores from Snakemake's logs unless given."""
     frame = jobs(results)
-    logged_s, logged_cores = invocations(results.parents[1], frame)
-    return frame, overview(frame, wall_s or logged_s, cores or logged_cores)
+    logged_s, logged_cores, count = invocations(results.parents[1], frame)
+    return frame, overview(frame, wall_s or logged_s, cores or logged_cores, 0 if wall_s else count)
 
 
 def by_rule(frame: pd.DataFrame) -> pd.DataFrame:
@@ -152,37 +154,39 @@ def _summed(found: set[tuple[str, str]], spent: dict[tuple[str, str], float]) ->
 
 def told(seen: Overview) -> str:
     """The overview in sentences."""
-    slots = seen.wall_s * seen.cores
+    slots, how = seen.wall_s * seen.cores, f" in {seen.invocations} invocations" if seen.invocations > 1 else ""
     return (
-        f"{seen.wall_s / 60:.1f} min on {seen.cores} cores ({slots:,.0f} s of slots): {seen.work_s:,.0f} s in"
+        f"{seen.wall_s / 60:.1f} min{how} on {seen.cores} cores ({slots:,.0f} s of slots): {seen.work_s:,.0f} s in"
         f" trainings, attacks and scores, {seen.outside:.1%} outside them (idle {seen.idle:.1%}, other rules"
         f" {seen.outside - seen.idle:.1%}). No training, attack or score ran for {seen.beside_s:,.0f} s of the wall"
         f" time ({seen.beside_s / seen.wall_s:.1%})."
     )
 
 
-def markdown(frame: pd.DataFrame, scale: str) -> str:
-    """Two tables: per rule, per figure."""
-    rules = ["| rule | jobs | seconds | median | longest |", "|---|---|---|---|---|"]
-    rules += [
+def rules(frame: pd.DataFrame) -> str:
+    """A Markdown table: what each rule took."""
+    lines = ["| rule | jobs | seconds | median | longest |", "|---|---:|---:|---:|---:|"]
+    lines += [
         f"| `{r.rule}` | {r.jobs} | {r.seconds:,.0f} | {r.median_s:.1f} | {r.longest_s:.0f} |"
         for r in by_rule(frame).itertuples()
     ]
-    figures = [
-        "| figure | trainings | jobs | seconds | not in a row above | table, claims, drawing |",
-        "|---" * 6 + "|",
-    ]
-    table = by_figure(frame, scale)
+    return "\n".join(lines)
+
+
+def figures(frame: pd.DataFrame, scale: str) -> str:
+    """A Markdown table: what each figure took, and a note below it."""
+    head = "| figure | trainings | jobs | seconds | not in a row above | table, claims, drawing |"
+    lines, table = [head, "|---" + "|---:" * 5 + "|"], by_figure(frame, scale)
     for r in table.itertuples():
         mark = "" if r.own_s >= 0.999 * r.seconds else " \\*"
         name = f"{r.paper}: `{r.figure}`" if r.paper else r.figure
         counts = f"| {r.trainings} | {r.jobs} | {r.seconds:,.0f} | {r.own_s:,.0f}{mark} | {r.drawing_s:.0f} |"
-        figures.append(f"| {name} {counts}")
-    rules_of_work = frame[frame["rule"].isin(WORK)]["rule"]
-    once = f"| {(rules_of_work == 'train').sum()} | {len(rules_of_work)} | | {table['own_s'].sum():,.0f} |"
-    figures.append(f"| each job once {once} {table['drawing_s'].sum():,.0f} |")
+        lines.append(f"| {name} {counts}")
+    done = frame[frame["rule"].isin(WORK)]["rule"]
+    once = f"| {(done == 'train').sum()} | {len(done)} | | {table['own_s'].sum():,.0f} |"
+    lines.append(f"| each job once {once} {table['drawing_s'].sum():,.0f} |")
     note = "Seconds are those of trainings, attacks and scores. \\* shared with a row above, where it is counted."
-    return "\n".join([*rules, "", *figures, "", note])
+    return "\n".join([*lines, "", note])
 
 
 def main() -> None:
@@ -194,7 +198,7 @@ def main() -> None:
     results = options.results.resolve()
     try:
         frame, seen = finished(results, options.wall, options.cores)
-        print(told(seen), markdown(frame, results.name), sep="\n\n")
+        print(told(seen), rules(frame), figures(frame, results.name), sep="\n\n")
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -1,0 +1,188 @@
+"""The benchmarks' page (Markdown): what is compared and where, ratios in tables, plots, what is slow and why."""
+
+from typing import Any
+
+import pandas as pd
+from bench_plots import BACKENDS, duration, times
+from comparisons import SIZES, Comparison
+
+QUICK = "> **Tiny sizes (`benchmarks=quick`): this page shows that everything runs. Its numbers mean nothing.**"
+HEAD = """# Benchmarks: against what one would run instead
+
+{quick}One command, one run ({minutes}): `uv run snakemake --cores 1 benchmarks`; with
+`--config benchmarks=publish` table, plots and page are put here. Every script runs alone, on one thread; the ways of a
+comparison take turns (A B A B …), so that a busy machine slows all of them. **×** is the least time per unit of work as
+a multiple of the base's: below 1 is faster than the base. Medians, repeats, sizes and versions of every row:
+[`benchmarks.csv`](benchmarks.csv)."""
+SLOWER = 1.02
+"""Ratios within two per cent are no difference that least times of few repeats can show."""
+
+
+def page(table: pd.DataFrame, comparisons: tuple[Comparison, ...], record: dict[str, Any]) -> str:
+    """README.md. record: quick, seconds, absent {comparison/back end: why}, overhead {scale: Markdown}."""
+    quick = QUICK + "\n\n" if record["quick"] else ""
+    minutes = f"{max(record['seconds'] / 60, 0.1):.1f} minutes here"
+    parts = [HEAD.format(quick=quick, minutes=minutes), machines(table), "## In short", *short(table, comparisons)]
+    parts += ["## Where a rival is faster", slower(table, comparisons)]
+    for comparison in comparisons:
+        part = table[table["benchmark"] == comparison.key]
+        parts += section(part, comparison, record["absent"])
+        if comparison.key == "matrix_rate" and len(part):
+            parts += fractions(table, comparisons)
+    parts += overhead(record.get("overhead", {}))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def grid(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; all columns but the first to the right where they hold numbers."""
+    marks = ["---"] + ["---:" if all(row[i][:1].isdigit() or not row[i] for row in rows) else "---"
+                       for i in range(1, len(header))]  # fmt: skip
+    lines = [header, marks, *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def machines(table: pd.DataFrame) -> str:
+    """What it was measured on and with, one row per environment."""
+    found = table[["backend", "device", "hardware", "versions", "commit", "date"]].drop_duplicates()
+    rows = [
+        [BACKENDS.get(r.backend, r.backend), r.device, r.hardware, r.versions, f"`{r.commit}`", r.date]
+        for r in found.itertuples()
+    ]
+    return grid(["environment", "device", "hardware", "versions", "commit", "date"], rows)
+
+
+def spread(ratios: pd.Series) -> str:
+    """One ratio, or the least and the largest over sizes."""
+    low, high = times(ratios.min()), times(ratios.max())
+    return low if low == high else f"{low.removesuffix(' ×')} to {high}"
+
+
+def short(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:
+    """The summary: per comparison and back end the base and every other way's ratio, over all sizes."""
+    rows = []
+    for comparison in comparisons:
+        for backend, part in table[table["benchmark"] == comparison.key].groupby("backend", sort=False):
+            base = comparison.base_of(backend)
+            others = [f"{way}: {spread(one['ratio'])}" for way, one in part.groupby("way", sort=False) if way != base]
+            name = f"[{comparison.title}](#{anchor(comparison.title)})"
+            rows.append([name, BACKENDS[backend], f"{base} (per {comparison.item})", "<br>".join(others)])
+    return [grid(["comparison", "with", "1 ×", "against it"], rows)]
+
+
+def anchor(title: str) -> str:
+    """GitHub's anchor of a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+def slower(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> str:
+    """Every size at which some other way takes less than the quickest of ours, where both do the same."""
+    lines = []
+    for comparison in comparisons:
+        part = table[table["benchmark"] == comparison.key]
+        for sizes, group in part.groupby(list(comparison.group), sort=False, dropna=False):
+            ours = group[group["way"].str.startswith("ours")]
+            rivals = group[~group["way"].str.contains(r"\bours?\b")]
+            if comparison.same_work and len(ours) and len(rivals):
+                best, rival = ours.loc[ours["ratio"].idxmin()], rivals.loc[rivals["ratio"].idxmin()]
+                if best["ratio"] > SLOWER * rival["ratio"]:
+                    where = ", ".join(
+                        f"{n} {v:,.0f}" for n, v in zip(comparison.group, sizes, strict=True) if n in SIZES
+                    )
+                    how = f"{rival['way']} is {best['ratio'] / rival['ratio']:.3g} times as fast as {best['way']}"
+                    lines.append(f"- {comparison.title}{', ' * bool(where)}{where}: {how}.")
+    return "\n".join(lines) or "Nowhere in this run (differences within two per cent aside)."
+
+
+def section(part: pd.DataFrame, comparison: Comparison, absent: dict[str, str]) -> list[str]:
+    """Heading, sentences, tables, remarks and plot of one comparison; nothing of an optional one that has no rows."""
+    if comparison.optional and part.empty:
+        return []
+    found = [f"## {comparison.title}", comparison.what]
+    for backend in comparison.backends:
+        rows, why = part[part["backend"] == backend], absent.get(f"{comparison.key}/{backend}")
+        if why:
+            found.append(f"*Not measured with {BACKENDS[backend]}: {why}.*")
+        elif len(rows):
+            about = BACKENDS[backend] if len(comparison.backends) > 1 else ""
+            same = [f"{name} {rows[name].iloc[0]:,.0f}" for name in SIZES if rows[name].nunique(dropna=False) == 1]
+            fixed = ", ".join(text for text in same if not text.endswith("nan"))
+            found.append("; ".join(filter(None, [about, fixed, f"1 × = {comparison.base_of(backend)}."])))
+            found.append(sized(rows, comparison) if comparison.grows else listed(rows))
+    if len(part) and comparison.remarks:
+        found.append("\n".join(f"- {remark}" for remark in comparison.remarks))
+    if len(part) and comparison.plot:
+        found.append(f"![{comparison.title}]({comparison.key}.png)")
+    return found
+
+
+def values(row: Any) -> list[str]:
+    """What a row says besides its time."""
+    said = []
+    if pd.notna(row["difference_bits"]):
+        near = row["difference_bits"] < 1e-9
+        said.append("same bits" if near else f"differs by {row['difference_bits']:.1g} bits")
+    if pd.notna(row["weights_difference"]):
+        said.append(
+            f"weights differ by {row['weights_difference']:.1g}" if row["weights_difference"] else "same weights"
+        )
+    return said
+
+
+def listed(rows: pd.DataFrame) -> str:
+    """One line per way, quickest first."""
+    rows = rows.sort_values("ratio") if rows["part"].isna().all() else rows
+    cells = []
+    for _, r in rows.iterrows():
+        name = r["way"] if pd.isna(r["part"]) else f"{r['part']}: {r['way']}"
+        numbers = [duration(r["seconds_min"]), f"{r['per_second']:,.4g}", times(r["ratio"]), times(r["ratio_median"])]
+        cells.append([name, *numbers, f"{r['repeats']:.0f}", ", ".join(values(r))])
+    header = ["way", "time", f"{rows['unit'].iloc[0]}/s", "×", "× of medians", "repeats", ""]
+    if not any(cell[-1] for cell in cells):
+        header, cells = header[:-1], [cell[:-1] for cell in cells]
+    return grid(header, cells)
+
+
+def sized(rows: pd.DataFrame, comparison: Comparison) -> str:
+    """One line per size, one column per way: rate and ratio."""
+    varying = [name for name in SIZES if rows[name].nunique() > 1]
+    ways = list(dict.fromkeys(rows["way"]))
+    cells = []
+    for sizes, group in rows.groupby(varying, dropna=False):
+        named = {row["way"]: row for _, row in group.iterrows()}
+        line = [f"{size:,.0f}" for size in sizes]
+        for way in ways:
+            row = named.get(way)
+            line.append(
+                "" if row is None else ", ".join([f"{row['per_second']:,.4g}", times(row["ratio"]), *values(row)])
+            )
+        cells.append(line)
+    return f"{comparison.unit}/s, ×:\n\n" + grid([*varying, *ways], cells)
+
+
+def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:
+    """Shares of the device's measured matrix-product rate, and why those below half are."""
+    known = table[table["matrix_fraction"].notna() & (table["benchmark"] != "matrix_rate")]
+    if known.empty:
+        return []
+    declared, rows, reasons = {c.key: c for c in comparisons}, [], {}
+    for _, r in known.iterrows():
+        sizes = ", ".join(f"{name} {r[name]:,.0f}" for name in SIZES if pd.notna(r[name]))
+        comparison = declared[r["benchmark"]]
+        mark = ""
+        if r["matrix_fraction"] < 0.5:
+            why = comparison.below_half.get(r["way"].split(",")[0], "")
+            mark = f"[{list(reasons).index(why) + 1}]" if why in reasons else f"[{len(reasons) + 1}]" if why else "*"
+            reasons |= {why: mark} if why else {}
+        rows.append([comparison.title, r["way"], sizes, f"{r['matrix_fraction']:.0%} {mark}".strip()])
+    notes = "\n".join(f"- {mark} {why}" for why, mark in reasons.items())
+    head = "### Share of the matrix-product rate"
+    return [head, grid(["comparison", "way", "sizes", "share"], rows), notes and "Below half:\n\n" + notes]
+
+
+def overhead(found: dict[str, str]) -> list[str]:
+    """Time outside trainings, attacks and scores of the finished runs that were at hand."""
+    if not found:
+        return []
+    head = "Of finished runs, by Snakemake's records (`tests/benchmarks/dag_overhead.py results/<scale>`)."
+    return ["## Time outside trainings, attacks and scores", head, *(f"### Scale {s}\n\n{t}" for s, t in found.items())]
