@@ -1,113 +1,124 @@
-"""How fast the exact walk is, against scoring whole lines, in one run on one machine.
+"""How fast the exact walk is, against other ways to score fills, in one run on one machine.
 
     python tests/benchmarks/bench_walk.py                 # a fresh 2 x 200 LSTM with sharpened outputs
     python tests/benchmarks/bench_walk.py --run results/reduced/runs/torch/<run> --out walk.csv
+    python tests/benchmarks/bench_walk.py --run results/reduced/runs/torch/<run> --full full_walk     # all of it
 
-Needs the torch environment's Python with workflow/ on PYTHONPATH. Rows of the CSV: measurement, value, unit. The slice
-of the full walk is measured by giving an unpruned walk `--steps` model steps; candidates per second follow from the
-number of fills per step of a full walk (10**9 / 111,111,111 for nine digits).
+Needs the torch environment's Python with workflow/ on PYTHONPATH. Rows: measurement, x (what the measurement grows
+with; empty where nothing does), value, unit. `--json` prints them as JSON, one per line. The full walk is measured on
+its first `--steps` states (1 % of those of nine digits), in quarters between which the other ways take their turns, so
+that all see the same machine; candidates per state are those of the whole tree (10**9 / 111,111,111 for nine digits).
+
+`--full NAME` walks the whole space, and writes NAME.json (rates, exact rank of the canary: float64) and NAME.csv (how
+many fills cost how much).
 """
 
 import argparse
 import csv
-import os
-import platform
+import json
 import time
 from pathlib import Path
 
 import numpy as np
+import walk_cases as cases
+from walk_cases import fresh_model
 
 from memorization import contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
-from memorization.search import Tree, exact_rank, fill_costs, shortest_path
-from memorization.specs import ModelSpec
+from memorization.progress import Progress
+from memorization.runs import Run
+from memorization.search import Tree, beam, exact_rank, shortest_path
 from memorization.text_specs import NINE_DIGITS
-from memorization.vocabulary import Vocabulary
 
-SYMBOLS = "\n abcdefghijklmnopqrstuvwxyz0123456789#$&'*-./<>N\\"
+__all__ = ["fresh_model"]
 
-
-def fresh_model(sharpen: float) -> LanguageModel:
-    """An untrained LSTM of the paper's base size; outputs times `sharpen`, so that some fills stand out."""
-    import torch
-
-    from memorization.backends.torch.model import TorchLanguageModel
-    from memorization.weights import initial_weights
-
-    vocabulary = Vocabulary.of([SYMBOLS])
-    weights = initial_weights(ModelSpec(), len(vocabulary), np.random.default_rng(0))
-    weights["output.weight"] *= sharpen
-    return TorchLanguageModel({k: torch.from_numpy(v) for k, v in weights.items()}, vocabulary)
+BIN_BITS = 0.25
+ROUNDS = 4
 
 
-def trained_model(run: Path) -> LanguageModel:
-    """Replicate 0 of a finished run."""
-    from memorization.runs import Run
-
-    return Run.open(run).models()[0]
-
-
-def hardware() -> dict[str, str]:
-    """CPU model, cores usable here, and the threads that PyTorch takes."""
-    import torch
-
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "torch_threads": str(torch.get_num_threads()),
-    }
-
-
-def best_of(repeats: int, work, *arguments) -> tuple[float, object]:
-    """Shortest wall-clock time of `repeats` calls, and the last result."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        result = work(*arguments)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds), result
-
-
-def measure(model: LanguageModel, fmt: CanaryFormat, steps: int, lines: int, repeats: int) -> list[tuple]:
-    """(measurement, value, unit) rows."""
+def race(model, weights, fmt: CanaryFormat, steps: int, lines: int) -> list[tuple]:
+    """The walk of `steps` states against every way to score lines; medians over the pauses."""
     tokens, rng = fmt.tokens(model.vocabulary), np.random.default_rng(0)
-    fills = fmt.sample(rng, lines)
-    tree = Tree.plant(model, tokens)
-    per_step = tree.size / tree.full_steps
+    fills, tree = fmt.sample(rng, lines), Tree.plant(model, tokens)
+    cases.agree(model, weights, tokens, fills[:200])
+    others = cases.rivals(model, weights, tokens, fills)
+    seconds = {name: [] for name in (*others, "product")}
+    paused, laps, mark = 0.0, [], [time.perf_counter(), 1]
 
-    def slice_of_the_walk():
-        return exact_rank(model, tokens, fills[0], max_steps=steps, prune=False)
+    def watch(done: int) -> None:
+        nonlocal paused
+        if done < min(steps, tree.full_steps) * (len(laps) + 1) / ROUNDS - 1 or len(laps) == ROUNDS:
+            return
+        now = time.perf_counter()
+        laps.append((done - mark[1]) / (now - mark[0]))
+        for name, (_, work) in others.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+        seconds["product"].append(cases.product_rate())
+        mark[:] = time.perf_counter(), done
+        paused += mark[0] - now
 
-    walk_s, walked = best_of(repeats, slice_of_the_walk)
-    whole_s, whole = best_of(
-        repeats, lambda: np.concatenate([model.log_perplexity(i) for i in scrambled(tokens, fills)])
-    )
-    plain_s, _ = best_of(repeats, model.log_perplexity, tokens.ids(fills))
-    cached_s, (prefix, costs) = best_of(repeats, fill_costs, model, tokens, fills)
-    np.testing.assert_allclose(prefix + costs, model.log_perplexity(tokens.ids(fills)), atol=1e-2)
-    states = walked.model_steps / walk_s
-    candidates = states * per_step
+    began = time.perf_counter()
+    walked = exact_rank(model, tokens, fills[0], max_steps=steps, prune=False, watch=watch)
+    states = walked.model_steps / (time.perf_counter() - began - paused)
+    rates = {name: count / float(np.median(seconds[name])) for name, (count, _) in others.items()}
+    return report(tree, weights, states, laps, rates, float(np.median(seconds["product"])), walked.model_steps)
+
+
+def report(tree: Tree, weights, states: float, laps, rates: dict, product: float, steps: int) -> list[tuple]:
+    """Rows of the race."""
+    candidates, operations = states * tree.size / tree.full_steps, cases.operations(weights, tree.widest)
     return [
-        ("walk_states", states, "1/s"),
-        ("walk_candidates", candidates, "1/s"),
-        ("whole_lines", len(whole) / whole_s, "1/s"),
-        ("log_perplexity", lines / plain_s, "1/s"),
-        ("shared_prefixes", lines / cached_s, "1/s"),
-        ("walk_over_whole_lines", candidates * whole_s / len(whole), "ratio"),
-        ("walk_over_log_perplexity", candidates * plain_s / lines, "ratio"),
-        ("walk_over_shared_prefixes", candidates * cached_s / lines, "ratio"),
-        ("full_walk_estimate", tree.full_steps / states / 3600, "h"),
+        ("walk_states_walked", "", steps, "states"),
+        ("walk_share_of_all_states", "", steps / tree.full_steps, "share"),
+        ("walk_states", "", states, "1/s"),
+        *[("walk_states_of_quarter", i + 1, lap, "1/s") for i, lap in enumerate(laps)],
+        ("walk_candidates", "", candidates, "1/s"),
+        *[(name, "", rate, "1/s") for name, rate in rates.items()],
+        *[(f"walk_over_{name}", "", candidates / rate, "ratio") for name, rate in rates.items()],
+        ("operations_per_state", "", operations["done"], "FLOP"),
+        ("operations_per_state_unshared", "", operations["unshared"], "FLOP"),
+        ("product_rate", "", product / 1e9, "GFLOP/s"),
+        ("fraction_of_product_rate", "", states * operations["done"] / product, "share"),
+        ("fraction_counting_what_sharing_saves", "", states * operations["unshared"] / product, "share"),
+        ("full_walk_estimate", "", tree.full_steps / states / 3600, "h"),
     ]
 
 
-def scrambled(tokens, fills: np.ndarray) -> list[np.ndarray]:
-    """A quarter of the lines, in batches with one line that differs from the start: no prefix can be shared."""
-    ids = tokens.ids(fills[: max(len(fills) // 4, 2)])
-    odd = np.roll(ids[:1], 1, axis=1)
-    return [np.concatenate([odd, batch]) for batch in np.array_split(ids, -(-len(ids) // 4000))]
+def growth(model: LanguageModel, budget: int, largest_full: int) -> list[tuple]:
+    """Full walks of 3 to 7 digits, pruned ranks of 3 to 12, and full walks by chunk size."""
+    rows = []
+    for digits in range(3, 13):
+        fmt = CanaryFormat.parse("the random number is " + "{d}" * digits)
+        tokens = fmt.tokens(model.vocabulary)
+        likely = beam(model, tokens, width=64).fills[0]
+        if digits <= largest_full:
+            full = exact_rank(model, tokens, likely, max_steps=10**12, prune=False)
+            rows += [
+                ("full_walk_seconds", digits, full.seconds, "s"),
+                ("full_walk_steps", digits, full.model_steps, "1"),
+            ]
+        pruned = exact_rank(model, tokens, likely, max_steps=budget)
+        rows += [
+            ("pruned_rank_seconds", digits, pruned.seconds, "s"),
+            ("pruned_rank_steps", digits, pruned.model_steps, "1"),
+            ("pruned_rank", digits, pruned.rank, "rank"),
+        ]
+    return rows
+
+
+def chunks(model: LanguageModel, fmt: CanaryFormat, steps: int) -> list[tuple]:
+    """The walk's rate by the number of states that are stepped at once."""
+    tokens = fmt.tokens(model.vocabulary)
+    fill, sizes = fmt.sample(np.random.default_rng(0), 1)[0], [250, 500, 1000, 2040, 4000, 8000]
+    rates = {size: [] for size in sizes}
+    for _ in range(3):
+        for size in sizes:
+            walked = exact_rank(model, tokens, fill, max_steps=steps, prune=False, chunk=size)
+            rates[size].append(walked.model_steps / walked.seconds)
+    return [("walk_states_by_chunk", size, max(found), "1/s") for size, found in rates.items()]
 
 
 def search_and_rank(model: LanguageModel, fmt: CanaryFormat, budget: int) -> list[tuple]:
@@ -115,46 +126,109 @@ def search_and_rank(model: LanguageModel, fmt: CanaryFormat, budget: int) -> lis
     tokens = fmt.tokens(model.vocabulary)
     found = shortest_path(model, tokens, max_steps=budget)
     rows = [
-        ("search_seconds", found.seconds, "s"),
-        ("search_steps", found.model_steps, "steps"),
-        ("search_provable", int(found.provable), "bool"),
+        ("search_seconds", "", found.seconds, "s"),
+        ("search_steps", "", found.model_steps, "1"),
+        ("search_provable", "", int(found.provable), "bool"),
     ]
     if not len(found.fills):
         return rows
     rank = exact_rank(model, tokens, found.fills[0], max_steps=budget)
-    print(f"most likely fill found: {fmt.fill_text(found.fills[0])}, {rank.cost_bits:.2f} bits, {rank.algorithm}")
     return [
         *rows,
-        ("rank_low", rank.rank_low, "rank"),
-        ("rank_high", rank.rank_high, "rank"),
-        ("rank_seconds", rank.seconds, "s"),
-        ("rank_steps", rank.model_steps, "steps"),
+        ("rank_low", "", rank.rank_low, "rank"),
+        ("rank_high", "", rank.rank_high, "rank"),
+        ("rank_seconds", "", rank.seconds, "s"),
+        ("rank_steps", "", rank.model_steps, "1"),
     ]
 
 
-def main() -> None:
+def full(model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, name: Path) -> dict:
+    """Every fill of the format: the canary's exact rank, the exact histogram of costs, and the rate."""
+    tree = Tree.plant(model, fmt.tokens(model.vocabulary))
+    edges, done = np.arange(0, 1000, BIN_BITS), 1
+    with Progress(tree.full_steps, f"full walk of {tree.size:,} fills", done=1) as progress:
+
+        def watch(steps: int) -> None:
+            nonlocal done
+            progress.advance(steps - done)
+            done = steps
+
+        rank = exact_rank(
+            model, fmt.tokens(model.vocabulary), fill, max_steps=10**15, prune=False, edges=edges, watch=watch
+        )
+    pruned = exact_rank(model, fmt.tokens(model.vocabulary), fill, max_steps=tree.full_steps)
+    found = {
+        "fills": tree.size,
+        "states": rank.model_steps,
+        "seconds": rank.seconds,
+        "states_per_second": rank.model_steps / rank.seconds,
+        "candidates_per_second": tree.size / rank.seconds,
+        "rank": rank.rank,
+        "exact_in_float64": rank.rescored is not None,
+        "rescored_fills": rank.rescored,
+        "largest_error_bits": rank.error_bits,
+        "exposure_bits": rank.exposure_bits,
+        "cost_bits": rank.cost_bits,
+        "pruned_rank": pruned.rank,
+        "pruned_states": pruned.model_steps,
+        "pruned_seconds": pruned.seconds,
+        "histogram_counts": int(rank.histogram.sum()),
+        **cases.hardware(),
+    }
+    with contracts.atomic(name.with_suffix(".csv")) as path, path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["low_bits", "high_bits", "count"])
+        bounds = zip([-np.inf, *edges], [*edges, np.inf], rank.histogram, strict=True)
+        writer.writerows(row for row in bounds if row[2])
+    with contracts.atomic(name.with_suffix(".json")) as path:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def options_of() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a finished run (default: a fresh model)")
-    parser.add_argument("--format", default=NINE_DIGITS, help="text with holes {d}, {l}")
+    parser.add_argument("--replicate", type=int, default=0, help="of the run")
+    parser.add_argument("--format", help="text with holes {d}, {l} (default: nine digits, or the run's)")
     parser.add_argument("--sharpen", type=float, default=40.0, help="factor on a fresh model's output weights")
-    parser.add_argument("--steps", type=int, default=100_000, help="model steps of the slice of the full walk")
+    parser.add_argument("--steps", type=int, default=1_111_112, help="model steps of the slice of the full walk")
     parser.add_argument("--lines", type=int, default=20_000, help="lines to score for comparison")
     parser.add_argument("--budget", type=int, default=500_000, help="model steps for search and rank")
-    parser.add_argument("--repeats", type=int, default=3, help="best of")
+    parser.add_argument("--digits", type=int, default=7, help="largest space of digits that is walked in full")
+    parser.add_argument("--chunk-steps", type=int, default=60_000, help="model steps per chunk size")
+    parser.add_argument("--json", action="store_true", help="print rows as JSON, one per line")
     parser.add_argument("--out", type=Path, help="CSV to write")
-    options = parser.parse_args()
-    model = trained_model(options.run) if options.run else fresh_model(options.sharpen)
-    fmt = CanaryFormat.parse(options.format)
-    machine = hardware()
-    print(", ".join(f"{k}: {v}" for k, v in machine.items()))
-    rows = measure(model, fmt, options.steps, options.lines, options.repeats)
+    parser.add_argument("--full", type=Path, metavar="NAME", help="walk everything; write NAME.json and NAME.csv")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = options_of()
+    model, weights = cases.trained(options.run, options.replicate) if options.run else cases.fresh(options.sharpen)
+    text = options.format or (Run.open(options.run).format.text if options.run else NINE_DIGITS)
+    fmt, machine = CanaryFormat.parse(text), cases.hardware()
+    if options.full:
+        own = Run.open(options.run).canaries[options.replicate] if options.run and not options.format else None
+        fill = fmt.parse_fill(own) if own else beam(model, fmt.tokens(model.vocabulary), width=64).fills[0]
+        print(json.dumps(full(model, fmt, fill, options.full), indent=2))
+        return
+    if not options.json:
+        print(", ".join(f"{k}: {v}" for k, v in machine.items()))
+    rows = race(model, weights, fmt, options.steps, options.lines)
     rows += search_and_rank(model, fmt, options.budget)
-    for name, value, unit in rows:
-        print(f"{name:28s} {value:14.6g} {unit}")
+    rows += chunks(model, fmt, options.chunk_steps) + growth(model, options.budget, options.digits)
+    for name, x, value, unit in rows:
+        if options.json:
+            print(
+                json.dumps({"benchmark": "walk", "measurement": name, "x": x, "value": value, "unit": unit, **machine})
+            )
+        else:
+            print(f"{name:38s} {x!s:>5s} {value:14.6g} {unit}")
     if options.out:
         with contracts.atomic(options.out) as path, path.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["measurement", "value", "unit", *machine])
+            writer.writerow(["measurement", "x", "value", "unit", *machine])
             writer.writerows([*row, *machine.values()] for row in rows)
 
 

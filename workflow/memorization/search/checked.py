@@ -53,8 +53,7 @@ class CheckedModel:
         self, state: CheckedState, ids: np.ndarray, columns: np.ndarray | None = None
     ) -> tuple[np.ndarray, CheckedState]:
         """See `backends.base.LanguageModel.step`."""
-        tokens = np.where(ids == CHECK, self._digits[luhn.CHECK[state.codes]], ids)
-        codes = luhn.MOVE[state.codes, self._value[tokens]]
+        tokens, codes = self._read(state, ids)
         if columns is None or not (columns == CHECK).any():
             log2, inner = self._model.step(state.inner, tokens, columns)
             return log2, CheckedState(inner, codes)
@@ -65,6 +64,17 @@ class CheckedModel:
         chosen[:, plain] = log2[:, : len(real)]
         chosen[:, ~plain] = log2[np.arange(len(tokens)), len(real) + luhn.CHECK[codes]][:, None]
         return chosen, CheckedState(inner, codes)
+
+    def in_precision(self, name: str) -> "CheckedModel | None":
+        """See `search.tree.Tree.in_precision`."""
+        cast = getattr(self._model, "in_precision", None)
+        model = cast(name) if cast else None
+        return None if model is None else CheckedModel(model, self._digits)
+
+    def _read(self, state: CheckedState, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Real tokens of int64[n] `ids`, and the machine's states after them."""
+        tokens = np.where(ids == CHECK, self._digits[luhn.CHECK[state.codes]], ids)
+        return tokens, luhn.MOVE[state.codes, self._value[tokens]]
 
     def concatenate(self, states: Sequence[CheckedState]) -> CheckedState:
         """One State holding the given ones, in order."""

@@ -7,7 +7,7 @@ has chosen all S slots. Only nodes of depth 0..S-1 are ever fed to the model: a 
 parent's softmax. Expanding one node is one model step; the root's is the call of `start`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log2, prod
 
@@ -17,6 +17,9 @@ from memorization.backends.base import LanguageModel, State
 from memorization.canaries import TokenFormat
 from memorization.errors import UserError
 from memorization.search.checked import CheckedModel
+
+CHUNK = 2048
+"""Nodes that a walk expands at once where the model does not say."""
 
 CHILDREN = 4_000_000
 """Children that are looked at at once: a hole of words has very many."""
@@ -32,6 +35,7 @@ class Tree:
     prefix_cost_bits  cost of the fixed text before the first hole, the same for every fill
     root              State of 1 after the prefix
     root_edges        float64[1, b_0]: bits of the first slot's symbols
+    prefix            int64[t]: the fixed text before the first hole
     """
 
     model: LanguageModel
@@ -40,6 +44,7 @@ class Tree:
     prefix_cost_bits: float
     root: State
     root_edges: np.ndarray
+    prefix: np.ndarray
 
     @classmethod
     def plant(cls, model: LanguageModel, tokens: TokenFormat) -> "Tree":
@@ -55,12 +60,17 @@ class Tree:
             raise UserError(f"canary format: {len(slots)} positions, searches take at most 127: shorten the format")
         if tokens.digits is not None:
             model = CheckedModel(model, tokens.digits)
-        log2_probabilities, root = model.start(tokens.prefix)
-        if not np.isfinite(log2_probabilities).any():
-            raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
+        root, edges = _root(model, tokens.prefix, slots[0])
         prefix_cost = float(model.log_perplexity(tokens.prefix[None])[0]) if len(tokens.prefix) > 1 else 0.0
-        edges = -np.asarray(log2_probabilities, dtype=np.float64)[:, slots[0]]
-        return cls(model, tuple(slots), np.array(holes), prefix_cost, root, edges)
+        return cls(model, tuple(slots), np.array(holes), prefix_cost, root, edges, tokens.prefix)
+
+    def in_precision(self, name: str) -> "Tree | None":
+        """The tree of the same weights computing in another floating-point type; None where a model cannot."""
+        cast = getattr(self.model, "in_precision", None)
+        if cast is None or (model := cast(name)) is None:
+            return None
+        root, edges = _root(model, self.prefix, self.slots[0])
+        return replace(self, model=model, root=root, root_edges=edges)
 
     @property
     def depth(self) -> int:
@@ -106,6 +116,20 @@ class Tree:
         log2_probabilities, state = self.model.step(state, self.slots[depth - 1][symbols], columns=self.slots[depth])
         return np.negative(log2_probabilities, dtype=np.float64), state
 
+    def last_step(self, state: State, symbols: np.ndarray) -> np.ndarray:
+        """As `step` to the last slot, without new states: most of a walk, and a model may have a quicker way."""
+        last = getattr(self.model, "last_step", None)
+        if last is None:
+            return self.step(state, symbols, self.depth - 1)[0]
+        log2_probabilities = last(state, self.slots[-2][symbols], columns=self.slots[-1])
+        return np.negative(log2_probabilities, dtype=np.float64)
+
+    def chunk(self) -> int:
+        """How many nodes a walk should expand at once: what the model's device takes, else `CHUNK`; whole families."""
+        own = getattr(self.model, "states_at_once", None)
+        rows = self.rows(own(self.widest, self.depth) if own else CHUNK)
+        return max(rows - rows % self.widest, 1)
+
     def paths(self, fills: np.ndarray) -> np.ndarray:
         """int[n, S] symbols per slot of int[n, L] fills, of type `symbol`; fixed slots hold 0."""
         fills = np.atleast_2d(fills)
@@ -116,6 +140,14 @@ class Tree:
     def fills(self, paths: np.ndarray) -> np.ndarray:
         """int64[n, L] fills of int[n, S] paths."""
         return paths[:, self.holes].astype(np.int64)
+
+
+def _root(model: LanguageModel, prefix: np.ndarray, slot: np.ndarray) -> tuple[State, np.ndarray]:
+    """(State of 1 after the prefix, float64[1, b] bits of the first slot's symbols)."""
+    log2_probabilities, root = model.start(prefix)
+    if not np.isfinite(log2_probabilities).any():
+        raise UserError("model: its probabilities after the canary's prefix are not finite; training diverged?")
+    return root, -np.asarray(log2_probabilities, dtype=np.float64)[:, slot]
 
 
 def path_states(tree: Tree, paths: np.ndarray) -> tuple[np.ndarray, State, np.ndarray, np.ndarray, int]:

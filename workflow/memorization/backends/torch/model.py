@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorization.backends.torch import words
-from memorization.backends.torch.lstm import gate_scale
+from memorization.backends.torch.lstm import Workspace, gate_scale
+from memorization.backends.torch.states import Scattered, Siblings, TorchState
 from memorization.vocabulary import Vocabulary
 from memorization.weights import layer_count
 
@@ -19,6 +20,12 @@ BITS_PER_NAT = 1 / math.log(2)
 CPU_ROWS = 512
 """States per block on a CPU: the gates of 512 states of 200 units (1.6 MB) stay in a core's cache."""
 
+CPU_STATES = 2048
+"""States of a walk's step on a CPU: a few blocks, so that what is done once per step does not count."""
+
+MOST_STATES = 1 << 18
+"""States of a walk's step on a GPU at most: their ten children each are still looked at on the host."""
+
 SCORE_ROWS = 4096
 """Sequences scored at once."""
 
@@ -26,39 +33,13 @@ SCORE_ROWS = 4096
 LOGITS = 1 << 24
 """Logits at once: 64 MB. All states of a call but where the vocabulary is one of words."""
 
-SHARED = 2
-"""Repeated states are kept once, with their row numbers, when there are at least this many takers per state."""
-
-
-@dataclass(frozen=True)
-class TorchState:
-    """Recurrent states of n sequences: hidden and cell, float32[layers, m, H] each, and which of them each one is.
-
-    Without `rows` n = m. With int64[n] `rows` several sequences share a state, as siblings in a tree do: what a step
-    computes from the old state alone (more than half of its products) is then computed once for all of them.
-    """
-
-    hidden: Tensor
-    cell: Tensor
-    rows: Tensor | None = None
-
-    def __len__(self) -> int:
-        return self.hidden.shape[1] if self.rows is None else len(self.rows)
-
-    def take(self, index: np.ndarray) -> "TorchState":
-        """The states at int[m] `index` (repeats allowed); copied, or shared where many are the same."""
-        rows = torch.as_tensor(np.asarray(index, dtype=np.int64), device=self.hidden.device)
-        if self.rows is not None:
-            rows = self.rows[rows]
-        # Siblings follow one another in every walk, so looking for runs finds them.
-        first, run = torch.unique_consecutive(rows, return_inverse=True)
-        shared = len(rows) >= SHARED * len(first)
-        kept = first if shared else rows
-        return TorchState(self.hidden.index_select(1, kept), self.cell.index_select(1, kept), run if shared else None)
-
 
 class TorchLanguageModel:
-    """One replicate. Costs are -log2 of a float32 log-softmax over the full vocabulary, summed in float64."""
+    """One replicate. Costs are -log2 of a log-softmax over the full vocabulary, summed in float64.
+
+    Everything else is computed in the type of the weights: float32, or what `in_precision` made of it; a reduced type's
+    softmax is float32.
+    """
 
     def __init__(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary):
         """`weights`: one replicate's arrays (weights.shapes), on the device to compute on; they are copied."""
@@ -75,6 +56,8 @@ class TorchLanguageModel:
         scale = gate_scale(self._units, weights["output.bias"])
         self._table = None
         self._embedding = weights["embedding.weight"].clone() if words.many(weights) else None
+        # What the sums and products below have rounded: with it `in_precision` starts from the weights as given.
+        self._small = {n: w.clone() for n, w in weights.items() if n == "embedding.weight" and self._embedding is None}
         biases, products, self._inputs = [], [], []
         for layer in range(self._layers):
             w_ih, w_hh, b_ih, b_hh = (
@@ -85,10 +68,48 @@ class TorchLanguageModel:
                 self._table = self._input_table(weights.get("embedding.weight"), w_ih * scale[:, None], biases[0])
             parts = [w_hh] if layer == 0 and self._embedding is None else [w_ih, w_hh]
             self._inputs.append((w_ih * scale[:, None]).T.contiguous())
+            self._small |= {f"lstm.bias_ih_l{layer}": b_ih.clone(), f"lstm.bias_hh_l{layer}": b_hh.clone()}
             products.append((torch.cat(parts, dim=1) * scale[:, None]).T.contiguous())
         self._biases, self._products = biases, products
         self._output = (weights["output.weight"].T.contiguous(), weights["output.bias"].clone())
-        self._device = self._output[0].device
+        self._device, self._type = self._output[0].device, self._output[0].dtype
+        self._workspace = Workspace()
+
+    @torch.inference_mode()
+    def in_precision(self, name: str) -> "TorchLanguageModel":
+        """The same weights, cast to the floating-point type of that name ("float64", "bfloat16"), computing in it."""
+        wanted = getattr(torch, name)
+        if wanted == self._type:
+            return self
+        # Scaled by powers of two only, the large arrays are the weights as given; the sums are made again.
+        twin, scale = copy(self), gate_scale(self._units, self._output[1]).to(wanted)
+        twin._workspace, twin._type, small = Workspace(), wanted, {n: w.to(wanted) for n, w in self._small.items()}
+        for name in ("_products", "_inputs", "_output"):
+            setattr(twin, name, [array.to(wanted) for array in getattr(self, name)])
+        pairs = [(small[f"lstm.bias_ih_l{i}"], small[f"lstm.bias_hh_l{i}"]) for i in range(self._layers)]
+        twin._biases, twin._small = [(ih + hh) * scale for ih, hh in pairs], small
+        if self._embedding is not None:
+            twin._embedding = self._embedding.to(wanted)
+        else:
+            table = twin._inputs[0]
+            twin._table = twin._biases[0] + (
+                small["embedding.weight"] @ table if "embedding.weight" in small else table
+            )
+        return twin
+
+    def states_at_once(self, children: int, slots: int) -> int:
+        """How many states a walk of `slots` levels and `children` symbols per hole should step at once.
+
+        On a GPU what fits into half of the free memory: a walk keeps up to three such chunks of states per slot, a step
+        needs gates (twice), logits and their softmax.
+        """
+        if self._device.type != "cuda":
+            return CPU_STATES
+        free, _ = torch.cuda.mem_get_info(self._device)
+        kept = 3 * slots * 2 * self._layers * self._units
+        working = 8 * self._units * (self._layers + 1) + 2 * len(self._output[1]) + children
+        fits = free // 2 // ((kept + working) * self._output[0].element_size())
+        return max(CPU_STATES, min(MOST_STATES, fits))
 
     @staticmethod
     def _input_table(embedding: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -117,7 +138,7 @@ class TorchLanguageModel:
 
     def _advance_block(self, ids: Tensor, old: TorchState, new: TorchState, block: slice, recurrent) -> None:
         """Write the states after int64[n] `ids` into `new`, for one block of rows."""
-        minus_one = torch.full((), -1.0, device=self._device)
+        minus_one = self._output[1].new_full((), -1.0)
         inputs = None if self._embedding is None else self._embedding.index_select(0, ids[block])
         rows = None if old.rows is None else old.rows[block]
         for layer in range(self._layers):
@@ -134,7 +155,7 @@ class TorchLanguageModel:
 
     def _advance(self, state: TorchState, ids: Tensor) -> TorchState:
         shape = (self._layers, len(ids), self._units)
-        new = TorchState(torch.empty(shape, device=self._device), torch.empty(shape, device=self._device))
+        new = TorchState(self._output[0].new_empty(shape), self._output[0].new_empty(shape))
         recurrent = None if state.rows is None else self._recurrent(state)
         size = CPU_ROWS if self._device.type == "cpu" else max(1, len(ids))
         for first in range(0, len(ids), size):
@@ -142,9 +163,10 @@ class TorchLanguageModel:
         return new
 
     def _log_probabilities(self, hidden: Tensor) -> Tensor:
-        """float32[n, V], nats, from the last layer's [n, H]."""
+        """[n, V], nats, from the last layer's [n, H]; float32, or float64 of such weights."""
         weight, bias = self._output
-        return functional.log_softmax(torch.addmm(bias, hidden, weight), dim=1)
+        logits = torch.addmm(bias, hidden, weight)
+        return functional.log_softmax(logits, dim=1, dtype=torch.promote_types(self._type, torch.float32))
 
     def _rows(self, most: int) -> int:
         """How many states' probabilities to compute at once, at most `most`."""
@@ -155,7 +177,7 @@ class TorchLanguageModel:
 
     def _zero(self, count: int) -> TorchState:
         shape = (self._layers, count, self._units)
-        return TorchState(torch.zeros(shape, device=self._device), torch.zeros(shape, device=self._device))
+        return TorchState(self._output[0].new_zeros(shape), self._output[0].new_zeros(shape))
 
     @torch.inference_mode()
     def log_perplexity(self, ids: np.ndarray) -> np.ndarray:
@@ -197,6 +219,46 @@ class TorchLanguageModel:
         blocks = new.hidden[-1].split(self._rows(max(1, len(ids))))
         bits = [self._bits(self._log_probabilities(block)[:, wanted]) for block in blocks]
         return bits[0] if len(bits) == 1 else np.concatenate(bits), new
+
+    @torch.inference_mode()
+    def last_step(self, state: TorchState, ids: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """float64[n, m] as of `step`, where nothing follows: no new states are kept, which nearly all of a walk needs.
+
+        Blocks of rows pass through the same few buffers, so that they stay in a CPU's cache.
+        """
+        tokens, wanted = self._tensor(ids), self._tensor(columns)
+        family = Siblings.of(state, tokens) or Scattered(state, tokens)
+        recurrent = None if state.rows is None else self._recurrent(state)
+        size = self._rows(CPU_ROWS if self._device.type == "cpu" else max(1, len(ids)))
+        size = max(1, size // family.each) * family.each
+        parts = []
+        for first in range(0, len(ids), size):
+            hidden = self._last_hidden(state, tokens, slice(first, first + size), recurrent, family)
+            parts.append(self._log_probabilities(hidden).index_select(1, wanted))
+        return self._bits(torch.cat(parts))
+
+    def _last_hidden(
+        self, old: TorchState, ids: Tensor, block: slice, recurrent: list[Tensor] | None, family: Siblings | Scattered
+    ) -> Tensor:
+        """[k, H] of the last layer after one block of `ids`, in a buffer that the next block takes over."""
+        units, like, own = self._units, self._output[0], ids[block]
+        inputs = None if self._embedding is None else self._embedding.index_select(0, own)
+        gates, cell, spare, hidden = (
+            self._workspace.get(like, name, (len(own), width * units))
+            for name, width in (("gates", 4), ("cell", 1), ("spare", 1), ("hidden", 1))
+        )
+        minus_one = like.new_full((), -1.0)
+        for layer in range(self._layers):
+            if recurrent is None:
+                gates = self._gates(layer, own, inputs, old.hidden[layer, block])
+            elif inputs is None:
+                family.add(recurrent[layer], self._table, block, gates)
+            else:
+                family.spread(recurrent[layer], block, gates).addmm_(inputs, self._inputs[layer])
+            i, f, s, o = gates.sigmoid_().split(units, dim=1)
+            family.multiply(f, old.cell[layer], block, cell).addcmul_(i, torch.add(minus_one, s, alpha=2, out=spare))
+            inputs = torch.tanh(cell, out=hidden).mul_(o)
+        return hidden
 
     @torch.inference_mode()
     def concatenate(self, states: Sequence[TorchState]) -> TorchState:
