@@ -27,8 +27,7 @@ def page(table: pd.DataFrame, comparisons: tuple[Comparison, ...], record: dict[
     for comparison in comparisons:
         part = table[table["benchmark"] == comparison.key]
         parts += section(part, comparison, record["absent"])
-        if comparison.key == "matrix_rate" and len(part):
-            parts += fractions(table, comparisons)
+    parts += fractions(table, comparisons)
     parts += overhead(record.get("overhead", {}))
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -108,7 +107,7 @@ def section(part: pd.DataFrame, comparison: Comparison, absent: dict[str, str]) 
             same = [f"{name} {rows[name].iloc[0]:,.0f}" for name in SIZES if rows[name].nunique(dropna=False) == 1]
             fixed = ", ".join(text for text in same if not text.endswith("nan"))
             found.append("; ".join(filter(None, [about, fixed, f"1 × = {comparison.base_of(backend)}."])))
-            found.append(sized(rows, comparison) if comparison.grows else listed(rows))
+            found.append(sized(rows, comparison) if comparison.grows else listed(rows, comparison.as_measured))
     if len(part) and comparison.remarks:
         found.append("\n".join(f"- {remark}" for remark in comparison.remarks))
     if len(part) and comparison.plot:
@@ -129,9 +128,9 @@ def values(row: Any) -> list[str]:
     return said
 
 
-def listed(rows: pd.DataFrame) -> str:
-    """One line per way, quickest first."""
-    rows = rows.sort_values("ratio") if rows["part"].isna().all() else rows
+def listed(rows: pd.DataFrame, as_measured: bool) -> str:
+    """One line per way, quickest first unless they have parts or an order of their own."""
+    rows = rows if as_measured or rows["part"].notna().any() else rows.sort_values("ratio")
     cells = []
     for _, r in rows.iterrows():
         name = r["way"] if pd.isna(r["part"]) else f"{r['part']}: {r['way']}"
@@ -157,12 +156,18 @@ def sized(rows: pd.DataFrame, comparison: Comparison) -> str:
                 "" if row is None else ", ".join([f"{row['per_second']:,.4g}", times(row["ratio"]), *values(row)])
             )
         cells.append(line)
-    return f"{comparison.unit}/s, ×:\n\n" + grid([*varying, *ways], cells)
+    said = "Time, ×" if comparison.in_all else f"{comparison.unit.capitalize()}/s, ×"
+    return f"{said}:\n\n" + grid([*varying, *ways], cells)
+
+
+def cost(row: Any, comparison: Comparison) -> str:
+    """A rate, or the time of it all."""
+    return duration(row["seconds_min"]) if comparison.in_all else f"{row['per_second']:,.4g}"
 
 
 def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:
     """Shares of the device's measured matrix-product rate, and why those below half are."""
-    known = table[table["matrix_fraction"].notna() & (table["benchmark"] != "matrix_rate")]
+    known = table[table["matrix_fraction"].notna()]
     if known.empty:
         return []
     declared, rows, reasons = {c.key: c for c in comparisons}, [], {}
@@ -176,8 +181,13 @@ def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[
             reasons |= {why: mark} if why else {}
         rows.append([comparison.title, r["way"], sizes, f"{r['matrix_fraction']:.0%} {mark}".strip()])
     notes = "\n".join(f"- {mark} {why}" for why, mark in reasons.items())
-    head = "### Share of the matrix-product rate"
-    return [head, grid(["comparison", "way", "sizes", "share"], rows), notes and "Below half:\n\n" + notes]
+    head = [
+        "## Share of the matrix-product rate",
+        "Multiplications and additions of the matrix products that a way does, per second, over those of a large square"
+        " float32 product (per second, measured in the same script).",
+    ]
+    table_of_shares = grid(["comparison", "way", "sizes", "share"], rows)
+    return [*head, table_of_shares, f"Why below half:\n\n{notes}" if notes else ""]
 
 
 def overhead(found: dict[str, str]) -> list[str]:

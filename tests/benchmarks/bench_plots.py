@@ -35,7 +35,10 @@ def times(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """With a unit that leaves few zeros."""
+    """With a unit that leaves few zeros; hours and days above an hour."""
+    for unit, factor in (("days", 86400.0), ("h", 3600.0)):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:,.3g} {unit}"
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * factor >= 1:
             return f"{seconds * factor:.3g} {unit}"
@@ -62,7 +65,8 @@ def bars(part: pd.DataFrame, comparison: Comparison) -> Figure:
     least = 0.5 * min(1.0, part["ratio"].min())
     for axes, backend in zip(panels, backends, strict=True):
         rows = part[part["backend"] == backend]
-        rows = rows.sort_values("ratio", ascending=False) if rows["part"].isna().all() else rows[::-1]
+        ordered = comparison.as_measured or rows["part"].notna().any()
+        rows = rows[::-1] if ordered else rows.sort_values("ratio", ascending=False)
         ours = rows["way"].str.replace(",", "").str.split()
         kinds = ["exact" if w[0] == "ours" else "model" if "our" in w else "control" for w in ours]
         colors = [plotting.COLORS[kind] for kind in kinds]
@@ -94,11 +98,11 @@ def growth(part: pd.DataFrame, comparison: Comparison) -> Figure:
             rows = rows.sort_values(comparison.grows)
             label = f"{way}, {other:,.0f} {comparison.lines}" if comparison.lines else way
             how = {"color": color_of(way, ways), "ls": style, "marker": marker, "ms": 3, "label": label}
-            left.plot(rows[comparison.grows], rows["seconds_min"] / rows["items"], **how)
+            left.plot(rows[comparison.grows], rows["seconds_min"] / (1 if comparison.in_all else rows["items"]), **how)
             if way != rows["base"].iloc[0]:
                 right.plot(rows[comparison.grows], rows["ratio"], **how)
     base = part["base"].iloc[0]
-    titles = (f"(a) seconds per {comparison.item}", f"(b) ratio to {base}")
+    titles = ("(a) seconds" if comparison.in_all else f"(a) seconds per {comparison.item}", f"(b) ratio to {base}")
     for axes, title in zip((left, right), titles, strict=True):
         _logarithmic(axes, sorted(part[comparison.grows].dropna().unique()), comparison.grows)
         axes.set_title(title)

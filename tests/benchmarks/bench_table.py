@@ -78,9 +78,13 @@ def faults(table: pd.DataFrame, comparisons: tuple[Comparison, ...], absent: dic
         found.append("seconds, items and rates must be finite and positive")
     if not (table["seconds_min"] <= table["seconds_median"]).all():
         found.append("a least time is above its median")
-    bases = table[table["way"] == table["base"]]
-    if not np.allclose(bases["ratio"], 1):
+    if not np.allclose(table.loc[table["way"] == table["base"], "ratio"], 1):
         found.append("a base is not 1 to itself")
+    declared = {comparison.key: comparison for comparison in comparisons}
+    for key, part in table.groupby("benchmark"):
+        again = _with_ratios(part, declared[key])[["ratio", "ratio_median"]]
+        if not np.allclose(again, part[["ratio", "ratio_median"]], rtol=1e-3, equal_nan=True):
+            found.append(f"{key}: ratios do not follow from the times")
     return found
 
 

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import bench_adapters
 import bench_page
 import bench_plots
 import bench_table
@@ -88,7 +89,7 @@ def lines_of(
     records[at] = records.get(at) or about(python, device)
     printed = ran(python, arguments_of(script, options.quick, device, options.data)).splitlines()
     shown = [json.loads(line) for line in printed if line.startswith("{")]
-    return bench_table.rows(shown, script.environment, records[at])
+    return bench_table.rows(bench_adapters.lines(script.name, shown), script.environment, records[at])
 
 
 def measured(scripts: tuple[Script, ...], options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -50,6 +50,8 @@ class Comparison(Strict):
     group: Names = Field(("backend",), description="Columns whose values a way and its base share.")
     grows: str = Field("", description="The size on the x axis of the growth plot; empty: bars.")
     lines: str = Field("", description="Of the growth plot: the size that tells lines of one way apart.")
+    in_all: bool = Field(False, description="Of the growth plot: seconds of all items, not of each.")
+    as_measured: bool = Field(False, description="Ways in the order in which they were measured, not by ratio.")
     backends: Names = ("torch",)
     same_work: bool = Field(True, description="All ways do the same: where a rival is faster, the page says so.")
     optional: bool = Field(False, description="Measured only where there is something to measure it on.")
