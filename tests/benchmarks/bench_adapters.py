@@ -1,4 +1,7 @@
-"""From measurements with a name and one value (bench_walk.py) to the lines with ways and seconds of `bench_table`."""
+"""What scripts with lines of their own print (bench_walk, bench_training, matrix_rate), as `bench_table` reads it.
+
+matrix_rate.py measures the device's rate; `with_fractions` gives every line that counts its operations its share of it.
+"""
 
 import math
 from typing import Any
@@ -13,12 +16,14 @@ WAYS = {
 """Measured candidates per second -> way."""
 
 MILLION = 1_000_000
+PLAIN = "float32"
+LARGE = "one large square product, as many operations"
 ENUMERATION = "nn.LSTM, every fill (from its rate)"
 
 
 def lines(script: str, printed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of a script: those of bench_walk.py turned, all others as they are."""
-    return walk(printed) if script == "bench_walk" else printed
+    """Lines of a script as `bench_table` reads them; of most they are so already."""
+    return TURNED[script](printed) if script in TURNED else printed
 
 
 def walk(printed: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -47,3 +52,57 @@ def _rate(benchmark: str, way: str, per_second: float) -> dict[str, Any]:
 
 def _growth(way: str, digits: int, seconds: float) -> dict[str, Any]:
     return {"benchmark": "walk_growth", "way": way, "space": 10**digits, "items": 1, "seconds": [seconds]}
+
+
+def training(printed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons training, stepping, training_replicates and training_units: rows of one varied size each."""
+    rows = []
+    for line in printed:
+        way = line["variant"] + (f", {line['precision']}" if line.get("precision", PLAIN) != PLAIN else "")
+        taken = {"seconds": [line["seconds"]], "seconds_median": line["median_seconds"], "repeats": line["repeats"]}
+        row = {"way": way, "items": line["items_per_s"] * line["seconds"], **taken}
+        row |= {name: line[name] for name in ("units", "batch", "states", "flops") if name in line}
+        if line["name"] != "growth":
+            rows.append(row | {"benchmark": line["name"]})
+            continue
+        row |= {"replicates": line["replicates"]}
+        first = next(one for one in printed if one["name"] == "growth")
+        rows += [row | {"benchmark": "training_replicates"}] if line["units"] == first["units"] else []
+        rows += [row | {"benchmark": "training_units"}] if line["replicates"] == first["replicates"] else []
+    return rows
+
+
+def step_parts(printed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparison step_parts: seconds of every product of a step and of the rest, and of a step at the device's rate.
+
+    A rest that is not positive is left out: the products were slower when they were measured alone.
+    """
+    whole = next(line for line in printed if line["part"] == "step")
+    sizes = {name: whole[name] for name in ("units", "batch", "replicates")}
+    rows = [_part(whole, sizes, "the whole step")]
+    ideal = {"seconds": [whole["flops"] / whole["peak"]], "operations_per_second": whole["peak"]}
+    rows.append(rows[0] | {"way": LARGE} | ideal)
+    for line in printed:
+        if line is not whole and line["seconds"] > 0:
+            rows.append(_part(line, sizes, f"{line['part']} ({line['shape']})" if "shape" in line else line["part"]))
+    return rows
+
+
+def _part(line: dict[str, Any], sizes: dict[str, Any], way: str) -> dict[str, Any]:
+    row = {"benchmark": "step_parts", "way": way, "items": 1, "seconds": [line["seconds"]], **sizes}
+    return row | {name: line[name] for name in ("flops",) if name in line}
+
+
+def with_fractions(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with `flops` get matrix_fraction: their rate over that of a large product on the same device."""
+    peaks = {row["device"]: row["operations_per_second"] for row in found if row["way"] == LARGE}
+    rows = []
+    for row in found:
+        peak = peaks.get(row["device"])
+        known = peak and "flops" in row
+        rows.append(row | {"matrix_fraction": row["flops"] / min(row["seconds"]) / peak} if known else row)
+    return rows
+
+
+TURNED = {"bench_walk": walk, "bench_training": training, "bench_training_growth": training, "matrix_rate": step_parts}
+"""Script -> what turns its lines."""

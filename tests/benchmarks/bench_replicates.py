@@ -29,8 +29,6 @@ from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.labelled import build_labelled
 from memorization.data.registry import lookup
 
-TURNS = 4
-"""Parts into which the separate runs are cut; after each comes the common run once more. The median counts."""
 PART = 10
 """One of so many separate runs is also run as a process."""
 
@@ -91,7 +89,7 @@ Timings = dict[str, tuple[float, list[float]]]
 """What is timed -> seconds of all separate ones, and of every common one."""
 
 
-def measure(data: Path, replicates: int, examples: int) -> tuple[Timings, float]:
+def measure(data: Path, replicates: int, examples: int, turns: int) -> tuple[Timings, float]:
     """Timings, and the largest relative difference of a weight."""
     torch.set_num_threads(1)
     of = partial(make_spec, examples=examples)
@@ -102,13 +100,13 @@ def measure(data: Path, replicates: int, examples: int) -> tuple[Timings, float]
     together, together_steps, together_processes, differences = [], [], [], []
     alone, alone_steps, alone_processes = 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(TURNS):
+        for turn in range(turns):
             together.append(seconds(lambda: one_run(spec, data, Path(folder) / "together")))
             together_steps.append(seconds(lambda: steps(spec, list(range(replicates)), shown)))
             joint = Path(folder) / f"processes-{turn}"
             together_processes.append(seconds(partial(one_process, spec, data, joint)))
             stacked = classifier_models.load(Path(folder) / "together", spec.model)
-            for k in range(turn, replicates, TURNS):
+            for k in range(turn, replicates, turns):
                 alone += seconds(lambda k=k: one_run(of(1, seed=k), data, Path(folder) / f"{k}"))
                 began = time.perf_counter()
                 group = steps(spec, [k], shown)
@@ -146,8 +144,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--replicates", type=int, default=100, help="a multiple of ten")
     parser.add_argument("--examples", type=int, default=5000)
+    parser.add_argument("--turns", type=int, default=4, help="parts of the separate runs, each after a common run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     (json_lines if options.json else show)(
-        *measure(options.data, options.replicates, options.examples), options.replicates
+        *measure(options.data, options.replicates, options.examples, options.turns), options.replicates
     )

@@ -25,7 +25,8 @@ def rows(lines: list[dict[str, Any]], backend: str, about: dict[str, str]) -> li
 
 
 def tidy(found: list[dict[str, Any]], comparisons: tuple[Comparison, ...]) -> pd.DataFrame:
-    """One row per way and size, `COLUMNS`; lines of further rounds are further repeats.
+    """One row per way and size, `COLUMNS`; lines of further rounds are further repeats. One that holds only its least
+    seconds says `seconds_median` and `repeats` itself.
 
     ratio: least seconds per item over that of the base in the same group (ratio_median: of medians); empty where no
     base was measured. Lines of no declared comparison are left out.
@@ -39,7 +40,9 @@ def tidy(found: list[dict[str, Any]], comparisons: tuple[Comparison, ...]) -> pd
     for _, group in kept.groupby(same, sort=False, dropna=False):
         row = group.iloc[0].to_dict()
         seconds = np.concatenate([np.atleast_1d(taken) for taken in group["seconds"]]).astype(float)
+        told = {name: row[name] for name in ("repeats", "seconds_median") if not pd.isna(row[name])}
         row |= {"repeats": len(seconds), "seconds_min": seconds.min(), "seconds_median": float(np.median(seconds))}
+        row |= told if len(group) == 1 else {}
         row |= {"unit": declared[row["benchmark"]].unit, "per_second": row["items"] / row["seconds_min"]}
         joined.append(row)
     parts = [_with_ratios(part, declared[key]) for key, part in pd.DataFrame(joined).groupby("benchmark", sort=False)]

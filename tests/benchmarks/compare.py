@@ -102,11 +102,11 @@ def measured(scripts: tuple[Script, ...], options: argparse.Namespace) -> tuple[
         began = time.monotonic()
         try:
             found += lines_of(script, options.python.get(script.environment), options, records)
-            print(f"{script.file}: {time.monotonic() - began:.0f} s", flush=True)
+            print(f"{script.name}: {time.monotonic() - began:.0f} s", flush=True)
         except UserError as error:
             failed.add(script.name)
             absent |= {f"{key}/{script.environment}": str(error) for key in script.measures}
-            print(f"{script.file}: {error}", flush=True)
+            print(f"{script.name}: {error}", flush=True)
     return found, absent
 
 
@@ -170,7 +170,7 @@ def main(arguments: list[str]) -> None:
         options.device = device_of(options.device, options.python.get("torch"))
         began = time.monotonic()
         found, absent = measured(scripts, options)
-        bench_table.write(bench_table.tidy(found, comparisons), table_path)
+        bench_table.write(bench_table.tidy(bench_adapters.with_fractions(found), comparisons), table_path)
         record = {"quick": options.quick, "seconds": round(time.monotonic() - began), "absent": absent, "overhead": {}}
     else:
         record = json.loads(record_path.read_text())

@@ -25,6 +25,7 @@ class Script(Strict):
     """A script beside this file, the environment whose Python runs it, its arguments, the comparisons in its lines."""
 
     name: str
+    script: str = Field("", description="Its file without .py; empty: as its name.")
     environment: Environment
     measures: Names
     full: str = ""
@@ -35,7 +36,7 @@ class Script(Strict):
 
     @property
     def file(self) -> str:
-        return f"{self.name}.py"
+        return f"{self.script or self.name}.py"
 
 
 class Comparison(Strict):
