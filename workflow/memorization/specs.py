@@ -77,6 +77,12 @@ class TrainingSpec(OptimisationSpec):
     learning_rate_drops: tuple[Positive, ...] = Field(
         (), strict=False, description="After these epochs the learning rate is divided by 10.", json_schema_extra=LATER
     )
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32",
+        description="Of the LSTM's matrix products while training. bfloat16: operands are rounded, sums and all else "
+        "(weights, states, gates, loss, optimiser) stay float32; tf32: as a GPU's own switch has it, on a GPU only.",
+        json_schema_extra=LATER,
+    )
 
     def rate_in(self, epoch: int) -> float:
         """The learning rate in epoch 1, 2, ..."""
@@ -128,6 +134,12 @@ def _there(run: "RunSpec") -> None:
         raise ValueError(f"privacy: only for model.architecture lstm, not {run.model.architecture}; set privacy: null")
     if training.weight_dropout and run.model.architecture != "lstm":
         raise ValueError(f"training.weight_dropout: only for model.architecture lstm, not {run.model.architecture}")
+    if training.precision != "float32" and run.model.architecture != "lstm":
+        raise ValueError(
+            f"training.precision {training.precision}: only for model.architecture lstm, not {run.model.architecture}"
+        )
+    if training.precision != "float32" and run.privacy is not None:
+        raise ValueError(f"training.precision {training.precision}: not in private training; leave it out")
     if run.measure.every == "end" and (training.keep != "final" or training.patience is not None):
         raise ValueError("measure.every end: measures the last weights; it needs training.keep final and no patience")
     if run.corpus.sanitise != "none" and run.corpus.unit == "word":

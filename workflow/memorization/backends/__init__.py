@@ -35,6 +35,7 @@ LACKS: dict[str, dict[str, Container]] = {
         "task": ("translation", "federated", "federated_text"),
         "text/model.architecture": ("cnn", "wavenet", "transformer"),
         "training.weight_dropout": AnyBut(0.0),
+        "training.precision": AnyBut("float32"),
         "classification/training.optimizer": ("rmsprop", "adam", "adagrad", "adadelta"),
         "classification/training.adversarial": AnyBut(0.0),
         "measure.sensitivity": AnyBut(None),

@@ -16,6 +16,7 @@ from memorization.backends.torch.federated_cell import load_federated, train_fed
 from memorization.backends.torch.group import Group, blocks
 from memorization.backends.torch.images import load_images, train_images
 from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.torch.products import require_able
 from memorization.backends.torch.text_cell import load_federated_text, train_federated_text
 from memorization.backends.torch.translation import load_translators, train_translators
 from memorization.backends.training import Trainer
@@ -50,8 +51,8 @@ def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, devic
     """Train all replicates of `spec` together; write model.npz, curves.csv and measures.csv into `run_dir`.
 
     Interrupted, it continues from run_dir/checkpoint.pkl. With `spec.privacy` training is private, under the mechanism
-    of run_dir/privacy.csv. Raises UserError: a device that is not there, too little text, no privacy.csv, or a full
-    disk (the last checkpoint stays usable).
+    of run_dir/privacy.csv. Raises UserError: a device that is not there or lacks the precision, too little text, no
+    privacy.csv, or a full disk (the last checkpoint stays usable).
     """
     if isinstance(spec, ImageRunSpec):
         return train_images(spec, corpora, run_dir, choose_device(device))
@@ -66,6 +67,7 @@ def train(spec: RunSpec, corpora: Sequence[TrainingCorpus], run_dir: Path, devic
     if len(corpora) != spec.replicates:
         raise ValueError(f"{len(corpora)} corpora for {spec.replicates} replicates")
     place = choose_device(device)
+    require_able(spec.training.precision, place)
     make, platform = Group, f"torch {torch.__version__} {place.type}"
     if spec.privacy is not None:
         make, about = _private_groups(run_dir)

@@ -15,8 +15,10 @@ from torch import Tensor
 from memorization import weights as weight_files
 from memorization.backends.base import LanguageModel
 from memorization.backends.torch.architectures import language_model, make_network
+from memorization.backends.torch.graphed import GraphedSteps, Step, recorder_for
 from memorization.backends.torch.lstm import Dropout
 from memorization.backends.torch.optimizers import make_optimizer
+from memorization.backends.torch.products import computing
 from memorization.data.corpora import TrainingCorpus, windows
 from memorization.errors import UserError
 from memorization.sampling import epoch_order
@@ -64,6 +66,30 @@ def clip_gradients(parameters: Sequence[Tensor], limit: float) -> None:
         gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
 
 
+def connected(weights: dict[str, Tensor], drop: Dropout | None) -> dict[str, Tensor]:
+    """The weights; with training.weight_dropout the recurrent ones under one mask for the whole batch, as in AWD-LSTM
+    (Merity, Keskar and Socher 2018).
+    """
+    return {n: drop(w) if drop and "weight_hh" in n else w for n, w in weights.items()}
+
+
+class Masks:
+    """Inverted dropout with a generator per replicate: `graphed.Masks`."""
+
+    def __init__(self, generators: Sequence[torch.Generator], rate: float):
+        self._generators, self._rate = generators, rate
+
+    def draw(self, mask: Tensor) -> Tensor:
+        """A new mask, written into `mask` [R, ...]."""
+        for part, generator in zip(mask, self._generators, strict=True):
+            part.bernoulli_(1 - self._rate, generator=generator)
+        return mask.div_(1 - self._rate)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """`states` [R, ...] under a new mask."""
+        return states * self.draw(torch.empty_like(states))
+
+
 class WindowSet:
     """The windows of one text per replicate: inputs and targets, int64[R, N, T] each."""
 
@@ -97,6 +123,7 @@ class Group:
     """Some replicates of a cell (`members`, their numbers) in training: `backends.base.Group`."""
 
     _dropconnect: Dropout | None = None
+    _graphed: GraphedSteps | None = None
 
     def __init__(self, spec: RunSpec, members: Sequence[int], corpora: Sequence[TrainingCorpus], device: torch.device):
         """`corpora` are the members', in the same order."""
@@ -104,7 +131,9 @@ class Group:
         self.vocabulary, self.unit = corpora[0].vocabulary, f"nats/{spec.corpus.unit}"
         size = len(corpora[0].vocabulary)
         initial = [weight_files.initial_weights(spec.model, size, stream(spec.seed, k, "init")) for k in self.members]
+        self.precision = spec.training.precision
         self.network = make_network(spec.model)
+        self._trained_network = self._make_trained_network()
         length = spec.training.sequence_length
         self.data = {
             role: WindowSet([getattr(c, role) for c in corpora], length, device, role)
@@ -120,6 +149,23 @@ class Group:
         }
         self.parameters = [w for w in self.weights.values() if w.requires_grad]
         self.optimizer = self._make_optimizer()
+        self._graphed = self._make_graphed()
+
+    def _make_graphed(self) -> GraphedSteps | None:
+        """Recorded steps on the tensors of now. Where recording failed before, there is no second try."""
+        if self._graphed is not None and not self._graphed.works:
+            return self._graphed
+        recorder = recorder_for(self.device)
+        return GraphedSteps(self._make_step, self.parameters, recorder) if recorder else None
+
+    def _make_step(self) -> Step:
+        """A step without the optimiser, on buffers of its own."""
+        network = make_network(self.spec.model, self.precision)
+        return lambda rows, masks: self._gradients(network, rows, masks[0], connected(self.weights, masks[1]))
+
+    def _make_trained_network(self) -> Any:
+        """Evaluation is in float32 always; only training's products may be of less."""
+        return self.network if self.precision != "bfloat16" else make_network(self.spec.model, self.precision)
 
     def _make_optimizer(self) -> Any:
         return make_optimizer(self.parameters, self.spec.training)
@@ -134,24 +180,17 @@ class Group:
         training, seed, count = self.spec.training, self.spec.seed, self.data["train"].count
         return np.stack([epoch_order(training, seed, k, epoch, count) for k in self.members])
 
-    def _dropout(self, epoch: int) -> Dropout | None:
+    def _dropout(self, epoch: int) -> Masks | None:
         return self._masks("dropout", epoch, self.spec.training.dropout)
 
-    def _masks(self, what: str, epoch: int, rate: float) -> Dropout | None:
+    def _masks(self, what: str, epoch: int, rate: float) -> Masks | None:
         """Inverted dropout with a generator per replicate, seeded per epoch: nothing to store for resuming."""
         if rate == 0:
             return None
         generators = [torch.Generator(self.device) for _ in self.members]
         for generator, k in zip(generators, self.members, strict=True):
             generator.manual_seed(int(stream(self.spec.seed, k, f"{what}-{epoch}").integers(2**63)))
-
-        def apply(states: Tensor) -> Tensor:
-            mask = torch.empty_like(states)
-            for part, generator in zip(mask, generators, strict=True):
-                part.bernoulli_(1 - rate, generator=generator)
-            return states * mask.div_(1 - rate)
-
-        return apply
+        return Masks(generators, rate)
 
     def train_epoch(self, epoch: int, batches: int) -> Iterator[np.ndarray]:
         """Train on the first `batches` mini-batches; yields after each its windows, int64[R, B].
@@ -173,20 +212,24 @@ class Group:
         self.epoch_loss = (total / seen).cpu().numpy()
 
     def _connected(self) -> dict[str, Tensor]:
-        """The weights; with training.weight_dropout the recurrent ones under one mask for the whole batch, as in
-        AWD-LSTM (Merity, Keskar and Socher 2018).
-        """
-        drop = self._dropconnect
-        return {n: drop(w) if drop and "weight_hh" in n else w for n, w in self.weights.items()}
+        return connected(self.weights, self._dropconnect)
 
-    def _update(self, rows: Tensor, dropout: Dropout | None) -> Tensor:
+    def _update(self, rows: Tensor, dropout: Masks | None) -> Tensor:
         """One step of the optimiser on the mean loss of each replicate; returns that loss, [R]."""
-        self.optimizer.zero_grad()
-        loss = self.network.losses(self._connected(), *self.data["train"].batch(rows), dropout)
+        with computing(self.precision, self.device):
+            loss = self._graphed(rows, [dropout, self._dropconnect]) if self._graphed else None
+            if loss is None:
+                self.optimizer.zero_grad()
+                loss = self._gradients(self._trained_network, rows, dropout, self._connected())
+        self.optimizer.step()
+        return loss
+
+    def _gradients(self, network: Any, rows: Tensor, dropout: Dropout | None, weights: dict[str, Tensor]) -> Tensor:
+        """Losses [R] of the windows int64[R, B] `rows`; their clipped gradients are in the parameters' `grad`."""
+        loss = network.losses(weights, *self.data["train"].batch(rows), dropout)
         loss.sum().backward()
         if self.spec.training.gradient_clip is not None:
             clip_gradients(self.parameters, self.spec.training.gradient_clip)
-        self.optimizer.step()
         return loss.detach()
 
     @torch.no_grad()

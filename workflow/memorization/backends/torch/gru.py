@@ -7,7 +7,7 @@ gradients of every time step and forms the weight gradient in one product, where
 import torch
 from torch import Tensor
 
-from memorization.backends.torch.lstm import batch_product
+from memorization.backends.torch.products import batch_product
 
 
 class Recurrence(torch.autograd.Function):

@@ -14,6 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorization.backends.torch import words
+from memorization.backends.torch.products import (
+    Operand,
+    adder,
+    batch_product,
+    differentiable_project,
+    exact,
+    project_into,
+)
 from memorization.weights import layer_count
 
 Parameters = Mapping[str, Tensor]
@@ -23,10 +31,12 @@ Dropout = Callable[[Tensor], Tensor]
 class Workspace:
     """Buffers of one layer, kept from one mini-batch to the next: fresh ones cost a page fault per 4 KiB.
 
-    Whoever uses one must finish a backward pass before the next forward pass.
+    Whoever uses one must finish a backward pass before the next forward pass. `operand` is what the layer's products
+    make of their operands (products.py).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, operand: Operand = exact) -> None:
+        self.operand = operand
         self._buffers: dict[str, Tensor] = {}
 
     def get(self, like: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -54,23 +64,11 @@ def _squeeze(tensors: list[Tensor]) -> list[Tensor]:
     return [t[0] for t in tensors] if tensors[0].shape[0] == 1 else tensors
 
 
-def batch_product(a: Tensor, b: Tensor) -> Tensor:
-    """Batched product over replicates; a plain one for R = 1 (on a CPU up to twice as quick)."""
-    return (a[0] @ b[0])[None] if len(a) == 1 else torch.bmm(a, b)
-
-
-def project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """[R, N, I] inputs, [R, O, I] weight, [R, O] bias -> [R, N, O]."""
-    if len(inputs) == 1:
-        return functional.linear(inputs[0], weight[0], bias[0])[None]
-    return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
-
-
-def input_table(weights: Parameters) -> Tensor:
+def input_table(weights: Parameters, operand: Operand = exact) -> Tensor:
     """[R, V, 4H]: what the first layer's gates take from each character: E W_ih' + b, for one-hot input W_ih' + b."""
     weight, bias = weights["lstm.weight_ih_l0"], weights["lstm.bias_ih_l0"]
     if "embedding.weight" in weights:
-        return project(weights["embedding.weight"], weight, bias)
+        return differentiable_project(weights["embedding.weight"], weight, bias, operand)
     return weight.transpose(1, 2).contiguous() + bias[:, None]
 
 
@@ -87,15 +85,16 @@ def recur(gates: Tensor, weight_hh: Tensor, workspace: Workspace) -> tuple[Tenso
     units = weight_hh.shape[-1]
     shape = (*gates.shape[:-1], units)
     cell_gate, cell, squashed, hidden = (workspace.get(gates, name, shape) for name in ("g", "c", "tanh_c", "h"))
-    weight = (weight_hh * gate_scale(units, weight_hh)[:, None]).transpose(-1, -2)
+    operand = workspace.operand
+    weight = operand(weight_hh * gate_scale(units, weight_hh)[:, None]).transpose(-1, -2)
     block, weight, g_, c_, tc_, h_ = _squeeze([gates, weight, cell_gate, cell, squashed, hidden])
-    product = torch.addmm if block.dim() == 3 else torch.baddbmm
+    product = adder(weight)
     minus_one = torch.full((), -1.0, dtype=gates.dtype, device=gates.device)
     i_, f_, s_, o_ = (_steps(part) for part in block.split(units, dim=-1))
     a_, g_, c_, tc_, h_ = map(_steps, (block, g_, c_, tc_, h_))
     for t, a in enumerate(a_):
         if t:
-            product(a, h_[t - 1], weight, out=a)
+            product(a, operand(h_[t - 1]), weight, out=a)
         torch.sigmoid(a, out=a)
         torch.add(minus_one, s_[t], alpha=2, out=g_[t])
         torch.mul(i_[t], g_[t], out=c_[t])
@@ -126,15 +125,17 @@ def _gate_factors(gates: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, Tenso
     return through, forget
 
 
-def recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Sequence[Tensor]) -> Tensor:
+def recur_backward(
+    grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Sequence[Tensor], operand: Operand = exact
+) -> Tensor:
     """Gate gradients dL/d(pre-activation), [R, T, B, 4H], written over `gates`.
 
     `grad` [R, T, B, H] is the loss gradient of the hidden states as seen by the next layer.
     """
     units = weight_hh.shape[-1]
     through, forget = _gate_factors(gates, saved)
-    block, weight, grad, through, forget = _squeeze([gates, weight_hh, grad, through, forget])
-    product = torch.addmm if block.dim() == 3 else torch.baddbmm
+    block, weight, grad, through, forget = _squeeze([gates, operand(weight_hh), grad, through, forget])
+    product = adder(weight)
     from_cell, from_hidden = block.unflatten(-1, (4, units)).split([3, 1], dim=-2)
     from_cell, from_hidden = from_cell.unbind(-4), from_hidden.squeeze(-2).unbind(-3)
     block, grad, through, forget = map(_steps, (block, grad, through, forget))
@@ -142,7 +143,7 @@ def recur_backward(grad: Tensor, weight_hh: Tensor, gates: Tensor, saved: Sequen
     d_cell_once_per_gate = d_cell.unsqueeze(-2)
     last = len(block) - 1
     for t in range(last, -1, -1):
-        d_hidden = grad[t] if t == last else product(grad[t], block[t + 1], weight, out=buffer)
+        d_hidden = grad[t] if t == last else product(grad[t], operand(block[t + 1]), weight, out=buffer)
         d_cell.addcmul_(d_hidden, through[t])
         from_cell[t].mul_(d_cell_once_per_gate)
         from_hidden[t].mul_(d_hidden)
@@ -158,7 +159,8 @@ def weight_gradient(gate_gradients: Tensor, inputs: Tensor) -> Tensor:
 def recurrent_gradient(gate_gradients: Tensor, hidden: Tensor) -> Tensor:
     """dL/d(weight_hh), [R, 4H, H]; the first step had a zero state."""
     if hidden.shape[1] == 1:
-        return hidden.new_zeros(hidden.shape[0], gate_gradients.shape[-1], hidden.shape[-1])
+        shape = (hidden.shape[0], gate_gradients.shape[-1], hidden.shape[-1])
+        return hidden.new_zeros(shape, dtype=torch.promote_types(hidden.dtype, torch.float32))
     return weight_gradient(gate_gradients[:, 1:], hidden[:, :-1])
 
 
@@ -189,7 +191,7 @@ class EmbeddedLayer(torch.autograd.Function):
         """int64[R, T, B] ids -> hidden states [R, T, B, H]."""
         gates, rows = table_gates(ids, table, workspace)
         *ctx.saved, hidden = recur(gates, weight_hh, workspace)
-        ctx.gates, ctx.vocabulary = gates, table.shape[1]
+        ctx.gates, ctx.vocabulary, ctx.operand = gates, table.shape[1], workspace.operand
         hidden = hidden.detach()
         ctx.save_for_backward(rows, weight_hh, hidden)
         return hidden
@@ -197,12 +199,12 @@ class EmbeddedLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         rows, weight_hh, hidden = ctx.saved_tensors
-        gate_gradients = recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
+        gate_gradients = recur_backward(grad, weight_hh, _taken(ctx), ctx.saved, ctx.operand)
         replicates, width = weight_hh.shape[:2]
         d_table = torch.ops.aten.embedding_dense_backward(
             gate_gradients.flatten(0, 2), rows, replicates * ctx.vocabulary, -1, False
         ).view(replicates, ctx.vocabulary, width)
-        return None, d_table, recurrent_gradient(gate_gradients, hidden), None
+        return None, d_table, recurrent_gradient(ctx.operand(gate_gradients), ctx.operand(hidden)), None
 
 
 class Layer(torch.autograd.Function):
@@ -214,9 +216,12 @@ class Layer(torch.autograd.Function):
     ) -> Tensor:
         """[R, T, B, I] inputs -> hidden states [R, T, B, H]."""
         width = weight_ih.shape[1]
-        scale = gate_scale(width // 4, weight_ih)
-        rows = project(inputs.flatten(1, 2), weight_ih * scale[:, None], bias * scale)
-        gates = rows.view(*inputs.shape[:-1], width)
+        scale = gate_scale(width // 4, bias)
+        ctx.operand = workspace.operand
+        inputs, weight_ih = ctx.operand(inputs), ctx.operand(weight_ih)
+        gates = workspace.get(bias, "gates", (*inputs.shape[:-1], width))
+        rows = gates.view(len(inputs), -1, width)
+        project_into(rows, inputs.flatten(1, 2), weight_ih * scale[:, None].to(weight_ih.dtype), bias * scale)
         *ctx.saved, hidden = recur(gates, weight_hh, workspace)
         ctx.gates, hidden = gates, hidden.detach()
         ctx.save_for_backward(inputs, weight_ih, weight_hh, hidden)
@@ -225,11 +230,11 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         inputs, weight_ih, weight_hh, hidden = ctx.saved_tensors
-        gate_gradients = recur_backward(grad, weight_hh, _taken(ctx), ctx.saved)
-        rows = gate_gradients.flatten(1, 2)
-        d_inputs = batch_product(rows, weight_ih).view(inputs.shape)
-        d_weight, d_bias = weight_gradient(gate_gradients, inputs), rows.sum(1)
-        return d_inputs, d_weight, d_bias, recurrent_gradient(gate_gradients, hidden), None
+        gate_gradients = recur_backward(grad, weight_hh, _taken(ctx), ctx.saved, ctx.operand)
+        factors = ctx.operand(gate_gradients)
+        d_inputs = batch_product(factors.flatten(1, 2), weight_ih).view(inputs.shape)
+        d_weight, d_bias = weight_gradient(factors, inputs), gate_gradients.flatten(1, 2).sum(1)
+        return d_inputs, d_weight, d_bias, recurrent_gradient(factors, ctx.operand(hidden)), None
 
 
 def _first_states(weights: Parameters, ids: Tensor, workspace: Workspace) -> Tensor:
@@ -238,7 +243,7 @@ def _first_states(weights: Parameters, ids: Tensor, workspace: Workspace) -> Ten
     if words.many(weights):
         inputs = words.embed(ids, weights["embedding.weight"])
         return Layer.apply(inputs, *(weights[n] for n in names), workspace)
-    return EmbeddedLayer.apply(ids, input_table(weights), weights[names[-1]], workspace)
+    return EmbeddedLayer.apply(ids, input_table(weights, workspace.operand), weights[names[-1]], workspace)
 
 
 def hidden_states(
@@ -266,8 +271,9 @@ def losses(
 ) -> Tensor:
     """Mean cross-entropy of each replicate in nats per token, [R], for int64[R, T, B] ids and targets."""
     states = hidden_states(weights, ids, workspaces, dropout).flatten(1, 2)
+    weight, bias, operand = weights["output.weight"], weights["output.bias"], workspaces[0].operand
     if words.many(weights):
-        return words.mean_cross_entropy(states, weights["output.weight"], weights["output.bias"], targets.flatten(1))
-    logits = project(states, weights["output.weight"], weights["output.bias"])
+        return words.mean_cross_entropy(states, weight, bias, targets.flatten(1), operand)
+    logits = differentiable_project(states, weight, bias, operand)
     costs = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return costs.view(len(ids), -1).mean(1)

@@ -18,15 +18,14 @@ from torch import Tensor, nn
 
 from memorization.backends.torch.lstm import (
     Workspace,
-    batch_product,
     gate_scale,
-    project,
     recur,
     recur_backward,
     recurrent_gradient,
     weight_gradient,
 )
 from memorization.backends.torch.norms import Map, squared_norms
+from memorization.backends.torch.products import batch_product, project
 from memorization.weights import layer_count
 
 

@@ -19,7 +19,6 @@ from memorization.backends.torch.lstm import (
     Dropout,
     Parameters,
     Workspace,
-    batch_product,
     gate_scale,
     input_table,
     recur,
@@ -29,6 +28,7 @@ from memorization.backends.torch.lstm import (
     weight_gradient,
 )
 from memorization.backends.torch.norms import Map, squared_norms
+from memorization.backends.torch.products import batch_product
 from memorization.weights import trained
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from memorization import weights as weight_files
 from memorization.backends.torch.flat_models import Joined, LogitGradient
-from memorization.backends.torch.lstm import Workspace, hidden_states, project
+from memorization.backends.torch.lstm import Workspace, hidden_states
+from memorization.backends.torch.products import project
 from memorization.federated_text_specs import LstmSpec
 
 WINDOWS = 16

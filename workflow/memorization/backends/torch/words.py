@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from memorization.backends.torch.products import Operand, adder, exact, product
+
 MANY = 1024
 """Symbols from which on a vocabulary is treated so. Character vocabularies have fewer."""
 
@@ -35,39 +37,46 @@ class _MeanCrossEntropy(torch.autograd.Function):
     """The gradient is known with the loss, so both come from one pass, and no block of logits is kept."""
 
     @staticmethod
-    def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, wanted: bool) -> Tensor:
+    def forward(
+        ctx, states: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, wanted: bool, operand: Operand
+    ) -> Tensor:
         """[R, N, H] states, [R, V, H] weight, [R, V] bias, int64[R, N] targets -> [R]; `wanted`: the gradient."""
         gradients = [torch.zeros_like(part) for part in (states, weight, bias)] if wanted else []
         losses = torch.zeros(len(states), dtype=torch.float64, device=states.device)
         count, size = states.shape[1], weight.shape[1]
+        states, weight = operand(states), operand(weight)
+        add = adder(weight[0])
         rows = max(1, BLOCK["cpu" if states.device.type == "cpu" else "cuda"] // size)
         for replicate in range(len(states)):
             for first in range(0, count, rows):
                 block = slice(first, first + rows)
                 own, wrong = states[replicate, block], targets[replicate, block, None]
-                logs = torch.addmm(bias[replicate], own, weight[replicate].T).log_softmax(1)
+                logs = product(own, weight[replicate].T, bias[replicate]).log_softmax(1)
                 losses[replicate] -= logs.gather(1, wrong).sum()
                 if wanted:
                     share = logs.exp_().scatter_add_(1, wrong, torch.full_like(wrong, -1, dtype=logs.dtype))
                     share /= count
-                    gradients[0][replicate, block] = share @ weight[replicate]
-                    gradients[1][replicate].addmm_(share.T, own)
+                    factor = operand(share)
+                    gradients[0][replicate, block] = product(factor, weight[replicate])
+                    add(gradients[1][replicate], factor.T, own, out=gradients[1][replicate])
                     gradients[2][replicate] += share.sum(0)
         ctx.gradients = gradients
-        return (losses / count).to(states.dtype)
+        return (losses / count).to(bias.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
             raise RuntimeError("this loss's backward pass can run only once: it works in place")
-        return (*(part.mul_(grad.view(-1, *[1] * (part.dim() - 1))) for part in gradients), None, None)
+        return (*(part.mul_(grad.view(-1, *[1] * (part.dim() - 1))) for part in gradients), None, None, None)
 
 
-def mean_cross_entropy(states: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def mean_cross_entropy(
+    states: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, operand: Operand = exact
+) -> Tensor:
     """Mean cross-entropy of each replicate in nats per token, [R], under the softmax over the whole vocabulary.
 
     [R, N, H] states, [R, V, H] weight, [R, V] bias, int64[R, N] targets.
     """
     wanted = torch.is_grad_enabled() and any(part.requires_grad for part in (states, weight, bias))
-    return _MeanCrossEntropy.apply(states, weight, bias, targets, wanted)
+    return _MeanCrossEntropy.apply(states, weight, bias, targets, wanted, operand)

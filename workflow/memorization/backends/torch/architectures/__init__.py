@@ -14,6 +14,7 @@ from memorization.backends.torch.architectures.network import Network
 from memorization.backends.torch.architectures.recurrent import GruModel, GruNetwork, LstmNetwork
 from memorization.backends.torch.architectures.transformer import TransformerModel, TransformerNetwork
 from memorization.backends.torch.model import TorchLanguageModel
+from memorization.backends.torch.products import rounded
 from memorization.specs import ModelSpec
 from memorization.vocabulary import Vocabulary
 
@@ -29,8 +30,10 @@ ARCHITECTURES = {
 """Architecture -> (network, model); the LSTM's model needs no network."""
 
 
-def make_network(model: ModelSpec) -> Network:
-    """What trains models of this specification."""
+def make_network(model: ModelSpec, precision: str = "float32") -> Network:
+    """What trains models of this specification; `precision` is training.precision (bfloat16: of the LSTM only)."""
+    if precision == "bfloat16":
+        return LstmNetwork(model, rounded)
     return ARCHITECTURES[model.architecture][0](model)
 
 

@@ -19,7 +19,7 @@ from memorization.backends.torch.architectures.network import (
     rows_of,
     token_table,
 )
-from memorization.backends.torch.lstm import project
+from memorization.backends.torch.products import project
 
 
 def _kernel_last(weight: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorization.backends.base import State
-from memorization.backends.torch.lstm import project
+from memorization.backends.torch.products import project
 from memorization.specs import ModelSpec
 from memorization.vocabulary import Vocabulary
 

@@ -14,7 +14,7 @@ from memorization.backends.torch.architectures.network import (
     rows_of,
 )
 from memorization.backends.torch.gru import Recurrence
-from memorization.backends.torch.lstm import project
+from memorization.backends.torch.products import Operand, exact, project
 from memorization.specs import ModelSpec
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -23,8 +23,9 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 class LstmNetwork:
     """`Network` of the LSTM, with the buffers that it keeps from one mini-batch to the next."""
 
-    def __init__(self, model: ModelSpec) -> None:
-        self._workspaces = [lstm.Workspace() for _ in range(model.layers)]
+    def __init__(self, model: ModelSpec, operand: Operand = exact) -> None:
+        """`operand` is what its products make of their operands (products.py)."""
+        self._workspaces = [lstm.Workspace(operand) for _ in range(model.layers)]
 
     def losses(self, weights: Parameters, ids: Tensor, targets: Tensor, dropout: Dropout | None = None) -> Tensor:
         """As `Network.losses`."""

@@ -21,7 +21,7 @@ from memorization.backends.torch.architectures.network import (
     rows_of,
     token_table,
 )
-from memorization.backends.torch.lstm import project
+from memorization.backends.torch.products import project
 
 LONGEST = 10_000.0
 """Wave length of the slowest position, over 2 pi (Vaswani et al. 2017)."""
