@@ -59,7 +59,7 @@ def spread(ratios: pd.Series) -> str:
 def short(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:
     """The summary: per comparison and back end the base and every other way's ratio, over all sizes."""
     rows = []
-    for comparison in comparisons:
+    for comparison in (one for one in comparisons if one.in_short):
         for backend, part in table[table["benchmark"] == comparison.key].groupby("backend", sort=False):
             base = comparison.base_of(backend)
             others = [f"{way}: {spread(one['ratio'])}" for way, one in part.groupby("way", sort=False) if way != base]
@@ -107,7 +107,7 @@ def section(part: pd.DataFrame, comparison: Comparison, absent: dict[str, str]) 
             same = [f"{name} {rows[name].iloc[0]:,.0f}" for name in SIZES if rows[name].nunique(dropna=False) == 1]
             fixed = ", ".join(text for text in same if not text.endswith("nan"))
             found.append("; ".join(filter(None, [about, fixed, f"1 × = {comparison.base_of(backend)}."])))
-            found.append(sized(rows, comparison) if comparison.grows else listed(rows, comparison.as_measured))
+            found.append(sized(rows, comparison) if comparison.grows else listed(rows, comparison))
     if len(part) and comparison.remarks:
         found.append("\n".join(f"- {remark}" for remark in comparison.remarks))
     if len(part) and comparison.plot:
@@ -128,18 +128,28 @@ def values(row: Any) -> list[str]:
     return said
 
 
-def listed(rows: pd.DataFrame, as_measured: bool) -> str:
+def listed(rows: pd.DataFrame, comparison: Comparison) -> str:
     """One line per way, quickest first unless they have parts or an order of their own."""
-    rows = rows if as_measured or rows["part"].notna().any() else rows.sort_values("ratio")
+    ordered = comparison.as_measured or comparison.shares or rows["part"].notna().any()
+    rows, header = rows if ordered else rows.sort_values("ratio"), ["way", "time"]
+    header += ["share"] if comparison.shares else [f"{comparison.unit}/s", "×", "× of medians", "repeats"]
     cells = []
     for _, r in rows.iterrows():
-        name = r["way"] if pd.isna(r["part"]) else f"{r['part']}: {r['way']}"
-        numbers = [duration(r["seconds_min"]), f"{r['per_second']:,.4g}", times(r["ratio"]), times(r["ratio_median"])]
-        cells.append([name, *numbers, f"{r['repeats']:.0f}", ", ".join(values(r))])
-    header = ["way", "time", f"{rows['unit'].iloc[0]}/s", "×", "× of medians", "repeats", ""]
-    if not any(cell[-1] for cell in cells):
-        header, cells = header[:-1], [cell[:-1] for cell in cells]
-    return grid(header, cells)
+        line = [r["way"] if pd.isna(r["part"]) else f"{r['part']}: {r['way']}", duration(r["seconds_min"])]
+        ratios = [f"{r['per_second']:,.4g}", times(r["ratio"]), times(r["ratio_median"]), f"{r['repeats']:.0f}"]
+        line += [f"{r['ratio']:.1%}"] if comparison.shares else ratios
+        cells.append([*line, percent(r["matrix_fraction"]), ", ".join(values(r))])
+    return grid(*without_empty([*header, "of the matrix rate", "agreement"], cells))
+
+
+def percent(share: float) -> str:
+    return "" if pd.isna(share) else f"{share:.0%}"
+
+
+def without_empty(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Columns in which no row says anything are left out."""
+    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def sized(rows: pd.DataFrame, comparison: Comparison) -> str:
@@ -152,9 +162,7 @@ def sized(rows: pd.DataFrame, comparison: Comparison) -> str:
         line = [f"{size:,.0f}" for size in sizes]
         for way in ways:
             row = named.get(way)
-            line.append(
-                "" if row is None else ", ".join([f"{row['per_second']:,.4g}", times(row["ratio"]), *values(row)])
-            )
+            line.append("" if row is None else ", ".join([cost(row, comparison), times(row["ratio"]), *values(row)]))
         cells.append(line)
     said = "Time, ×" if comparison.in_all else f"{comparison.unit.capitalize()}/s, ×"
     return f"{said}:\n\n" + grid([*varying, *ways], cells)
@@ -167,10 +175,10 @@ def cost(row: Any, comparison: Comparison) -> str:
 
 def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:
     """Shares of the device's measured matrix-product rate, and why those below half are."""
-    known = table[table["matrix_fraction"].notna()]
+    declared, rows, reasons = {c.key: c for c in comparisons if not c.shares}, [], {}
+    known = table[table["matrix_fraction"].notna() & table["benchmark"].isin(declared)]
     if known.empty:
         return []
-    declared, rows, reasons = {c.key: c for c in comparisons}, [], {}
     for _, r in known.iterrows():
         sizes = ", ".join(f"{name} {r[name]:,.0f}" for name in SIZES if pd.notna(r[name]))
         comparison = declared[r["benchmark"]]
@@ -179,15 +187,21 @@ def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[
             why = comparison.below_half.get(r["way"].split(",")[0], "")
             mark = f"[{list(reasons).index(why) + 1}]" if why in reasons else f"[{len(reasons) + 1}]" if why else "*"
             reasons |= {why: mark} if why else {}
-        rows.append([comparison.title, r["way"], sizes, f"{r['matrix_fraction']:.0%} {mark}".strip()])
+        rows.append([comparison.title, r["way"], sizes, f"{percent(r['matrix_fraction'])} {mark}".strip()])
     notes = "\n".join(f"- {mark} {why}" for why, mark in reasons.items())
     head = [
         "## Share of the matrix-product rate",
         "Multiplications and additions of the matrix products that a way does, per second, over those of a large square"
-        " float32 product (per second, measured in the same script).",
+        f" float32 product, measured in the same run{peak_of(table)}.",
     ]
     table_of_shares = grid(["comparison", "way", "sizes", "share"], rows)
     return [*head, table_of_shares, f"Why below half:\n\n{notes}" if notes else ""]
+
+
+def peak_of(table: pd.DataFrame) -> str:
+    """The device's rate in words, where it was measured."""
+    known = table[table["operations_per_second"].notna()]
+    return "".join(f" ({r.device}: {r.operations_per_second / 1e9:,.0f} GFLOP/s)" for r in known.itertuples())
 
 
 def overhead(found: dict[str, str]) -> list[str]:

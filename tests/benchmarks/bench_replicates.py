@@ -89,7 +89,7 @@ Timings = dict[str, tuple[float, list[float]]]
 """What is timed -> seconds of all separate ones, and of every common one."""
 
 
-def measure(data: Path, replicates: int, examples: int, turns: int) -> tuple[Timings, float]:
+def measure(data: Path, replicates: int, examples: int, turns: int, processes: bool) -> tuple[Timings, float]:
     """Timings, and the largest relative difference of a weight."""
     torch.set_num_threads(1)
     of = partial(make_spec, examples=examples)
@@ -104,7 +104,7 @@ def measure(data: Path, replicates: int, examples: int, turns: int) -> tuple[Tim
             together.append(seconds(lambda: one_run(spec, data, Path(folder) / "together")))
             together_steps.append(seconds(lambda: steps(spec, list(range(replicates)), shown)))
             joint = Path(folder) / f"processes-{turn}"
-            together_processes.append(seconds(partial(one_process, spec, data, joint)))
+            together_processes += [seconds(partial(one_process, spec, data, joint))] if processes else []
             stacked = classifier_models.load(Path(folder) / "together", spec.model)
             for k in range(turn, replicates, turns):
                 alone += seconds(lambda k=k: one_run(of(1, seed=k), data, Path(folder) / f"{k}"))
@@ -112,11 +112,11 @@ def measure(data: Path, replicates: int, examples: int, turns: int) -> tuple[Tim
                 group = steps(spec, [k], shown)
                 alone_steps += time.perf_counter() - began
                 differences.append(largest_difference(group, stacked, k))
-                if k % PART == 0:
+                if processes and k % PART == 0:
                     own = Path(folder) / f"process-{k}"
                     alone_processes += PART * seconds(partial(one_process, of(1, seed=k), data, own))
-    timings = {
-        "processes": (alone_processes, together_processes),
+    timings = {"processes": (alone_processes, together_processes)} if processes else {}
+    timings |= {
         "whole runs": (alone, together),
         "steps alone": (alone_steps, together_steps),
     }
@@ -145,8 +145,8 @@ if __name__ == "__main__":
     parser.add_argument("--replicates", type=int, default=100, help="a multiple of ten")
     parser.add_argument("--examples", type=int, default=5000)
     parser.add_argument("--turns", type=int, default=4, help="parts of the separate runs, each after a common run")
+    parser.add_argument("--no-processes", dest="processes", action="store_false", help="in this process only")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    (json_lines if options.json else show)(
-        *measure(options.data, options.replicates, options.examples, options.turns), options.replicates
-    )
+    found = measure(options.data, options.replicates, options.examples, options.turns, options.processes)
+    (json_lines if options.json else show)(*found, options.replicates)

@@ -9,9 +9,9 @@ from comparisons import SIZES, Comparison
 
 from memorization import contracts
 
-VALUES = ("difference_bits", "matrix_fraction", "weights_difference")
-"""Columns of what a line says besides time: bits between two estimates, share of the matrix-product rate, largest
-relative difference of a weight."""
+VALUES = ("difference_bits", "weights_difference", "matrix_fraction", "operations_per_second")
+"""Columns of what a line says besides time: bits between two estimates, largest relative difference of a
+weight, share of the matrix-product rate, and that rate."""
 
 COLUMNS = [
     "benchmark", "part", "way", "backend", *SIZES, "items", "unit", "repeats", "seconds_min", "seconds_median",

@@ -53,6 +53,8 @@ class Comparison(Strict):
     lines: str = Field("", description="Of the growth plot: the size that tells lines of one way apart.")
     in_all: bool = Field(False, description="Of the growth plot: seconds of all items, not of each.")
     as_measured: bool = Field(False, description="Ways in the order in which they were measured, not by ratio.")
+    shares: bool = Field(False, description="Ways are parts of the base: the table says what share of it each is.")
+    in_short: bool = Field(True, description="A row of the page's summary.")
     backends: Names = ("torch",)
     same_work: bool = Field(True, description="All ways do the same: where a rival is faster, the page says so.")
     optional: bool = Field(False, description="Measured only where there is something to measure it on.")
