@@ -11,6 +11,7 @@ from memorization.backends.controls import MarkovModel, OracleModel, UniformMode
 from memorization.canaries import CanaryFormat, TokenFormat
 from memorization.errors import UserError
 from memorization.search import Tree, exact_rank, fill_costs
+from memorization.search.tree import bins_of
 from memorization.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of(["\nthe random number is 0123456789-"])
@@ -81,6 +82,14 @@ def test_full_walk_takes_one_step_per_inner_node_and_counts_every_leaf(text):
     assert rank.model_steps == tree.full_steps + tree.depth - 1  # the canary's own cost comes first
     expected = np.histogram(costs, bins=[-np.inf, *edges, np.inf])[0]
     assert rank.histogram.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("edges", [np.arange(0, 100, 0.1), np.arange(3.0, 9.0), np.array([1.0]), np.array([1, 2, 7.5])])
+def test_bins_are_those_of_a_search(edges):
+    rng = np.random.default_rng(0)
+    beside = np.concatenate([np.nextafter(edges, -np.inf), edges, np.nextafter(edges, np.inf)])
+    values = np.concatenate([beside, rng.normal(20, 40, 5000), [-np.inf, np.inf, np.nan]])
+    np.testing.assert_array_equal(bins_of(values, edges), np.searchsorted(edges, values, side="right"))
 
 
 def test_step_counts_of_the_papers_formats():

@@ -17,7 +17,7 @@ from memorization.backends.base import LanguageModel, State
 from memorization.canaries import TokenFormat
 from memorization.errors import UserError
 from memorization.search.rescore import Arbiter, Near, Probes
-from memorization.search.tree import Tree, fill_costs, score
+from memorization.search.tree import Tree, bins_of, fill_costs, score
 
 __all__ = ["Rank", "exact_rank", "fill_costs", "rank_in"]
 
@@ -185,8 +185,7 @@ class _Walk:
     def _count(self, path: np.ndarray, leaves: np.ndarray, own: np.ndarray) -> None:
         """Leaves, float64[n, b] costs by last symbol, of int[n, S] paths."""
         if self.edges is not None:
-            bins = np.searchsorted(self.edges, leaves.ravel(), side="right")
-            self.histogram += np.bincount(bins, minlength=len(self.edges) + 1)
+            self.histogram += np.bincount(bins_of(leaves.ravel(), self.edges), minlength=len(self.edges) + 1)
         if self.keeps:
             self.probes.add(*_leaves(path, leaves, np.arange(min(leaves.shape[1], FAMILY))))
         if own.any():
