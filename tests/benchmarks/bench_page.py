@@ -107,6 +107,7 @@ def section(part: pd.DataFrame, comparison: Comparison, absent: dict[str, str]) 
             same = [f"{name} {rows[name].iloc[0]:,.0f}" for name in SIZES if rows[name].nunique(dropna=False) == 1]
             fixed = ", ".join(text for text in same if not text.endswith("nan"))
             found.append("; ".join(filter(None, [about, fixed, f"1 × = {comparison.base_of(backend)}."])))
+            found += [grown(rows, comparison)] if comparison.in_all else []
             found.append(sized(rows, comparison) if comparison.grows else listed(rows, comparison))
     if len(part) and comparison.remarks:
         found.append("\n".join(f"- {remark}" for remark in comparison.remarks))
@@ -168,6 +169,17 @@ def sized(rows: pd.DataFrame, comparison: Comparison) -> str:
     return f"{said}:\n\n" + grid([*varying, *ways], cells)
 
 
+def grown(rows: pd.DataFrame, comparison: Comparison) -> str:
+    """How many times as long each way takes at its largest size as at its smallest."""
+    said = []
+    for way, one in rows.sort_values(comparison.grows).groupby("way", sort=False):
+        first, last = one.iloc[0], one.iloc[-1]
+        if first[comparison.grows] < last[comparison.grows]:
+            at = f"{first[comparison.grows]:,.0f} to {last[comparison.grows]:,.0f}"
+            said.append(f"{way} {times(last['seconds_min'] / first['seconds_min'])} ({at})")
+    return f"Growth of the time with {comparison.grows}: {'; '.join(said)}." if said else ""
+
+
 def cost(row: Any, comparison: Comparison) -> str:
     """A rate, or the time of it all."""
     return duration(row["seconds_min"]) if comparison.in_all else f"{row['per_second']:,.4g}"
@@ -175,27 +187,26 @@ def cost(row: Any, comparison: Comparison) -> str:
 
 def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:
     """Shares of the device's measured matrix-product rate, and why those below half are."""
-    declared, rows, reasons = {c.key: c for c in comparisons if not c.shares}, [], {}
-    known = table[table["matrix_fraction"].notna() & table["benchmark"].isin(declared)]
-    if known.empty:
+    rows, reasons = [], []
+    for comparison in (one for one in comparisons if not one.shares):
+        known = table[table["matrix_fraction"].notna() & (table["benchmark"] == comparison.key)]
+        for way, one in known.groupby("way", sort=False):
+            if one["matrix_fraction"].min() < 0.5:
+                why = comparison.below_half.get(way.split(",")[0], "not explained")
+                reasons += [why] if why not in reasons else []
+                way = f"{way} [{reasons.index(why) + 1}]"
+            by = comparison.grows if one[comparison.grows or "items"].nunique() > 1 else ""
+            each = [f"{r[by]:,.0f}: {percent(r['matrix_fraction'])}" if by else percent(r["matrix_fraction"])
+                    for _, r in one.iterrows()]  # fmt: skip
+            rows.append([comparison.title, way, f"{by} {', '.join(each)}".strip()])
+    if not rows:
         return []
-    for _, r in known.iterrows():
-        sizes = ", ".join(f"{name} {r[name]:,.0f}" for name in SIZES if pd.notna(r[name]))
-        comparison = declared[r["benchmark"]]
-        mark = ""
-        if r["matrix_fraction"] < 0.5:
-            why = comparison.below_half.get(r["way"].split(",")[0], "")
-            mark = f"[{list(reasons).index(why) + 1}]" if why in reasons else f"[{len(reasons) + 1}]" if why else "*"
-            reasons |= {why: mark} if why else {}
-        rows.append([comparison.title, r["way"], sizes, f"{percent(r['matrix_fraction'])} {mark}".strip()])
-    notes = "\n".join(f"- {mark} {why}" for why, mark in reasons.items())
-    head = [
-        "## Share of the matrix-product rate",
-        "Multiplications and additions of the matrix products that a way does, per second, over those of a large square"
-        f" float32 product, measured in the same run{peak_of(table)}.",
-    ]
-    table_of_shares = grid(["comparison", "way", "sizes", "share"], rows)
-    return [*head, table_of_shares, f"Why below half:\n\n{notes}" if notes else ""]
+    what = (
+        "Multiplications and additions per second of the matrix products that a way does, over those of a large square"
+        f" float32 product on one thread, measured in the same run{peak_of(table)}. Numbers: what is below half, and why."
+    )
+    notes = "\n".join(f"{i}. {why}" for i, why in enumerate(reasons, 1))
+    return ["## Share of the matrix-product rate", what, grid(["comparison", "way", "share"], rows), notes]
 
 
 def peak_of(table: pd.DataFrame) -> str:

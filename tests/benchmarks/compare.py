@@ -135,10 +135,8 @@ def write_page(folder: Path, table: pd.DataFrame, comparisons: tuple[Comparison,
 
 
 def publish(folder: Path, comparisons: tuple[Comparison, ...]) -> None:
-    """Copy table, plots and page to where they are committed; plots of comparisons that are no more go."""
+    """Copy table, plots and page to where they are committed."""
     plots = {f"{comparison.key}.png" for comparison in comparisons}
-    for old in PUBLISHED.glob("*.png"):
-        old.unlink()
     for path in sorted(folder.iterdir()):
         if path.name in {"README.md", "benchmarks.csv", "record.json"} | plots:
             shutil.copyfile(path, PUBLISHED / path.name)
@@ -152,10 +150,13 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--publish", action="store_true", help="also into paper_figures/benchmarks/")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--finished", type=Path, nargs="*", default=[], help="results/<scale> of finished runs")
+    parser.add_argument("--finished", type=Path, nargs="*", help="results/<scale> of runs (default: finished ones)")
     parser.add_argument("--data", type=Path, default=ROOT / "results" / "reduced" / "data" / "mnist")
     parser.add_argument("--python", action="append", default=[], metavar="BACKEND=PYTHON")
     options = parser.parse_args(arguments)
+    if options.finished is None:
+        scales = [ROOT / "results" / scale for scale in ("smoke", "reduced", "paper")]
+        options.finished = [folder for folder in scales if (folder / "claims.csv").exists()]
     told = dict(text.split("=", 1) for text in options.python)
     built = {name: str(ROOT / "envs" / name / ".venv" / "bin" / "python") for name in ("torch", "tf")}
     options.python = {"driver": sys.executable, **(told or built)}
