@@ -203,7 +203,7 @@ def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[
         return []
     what = (
         "Multiplications and additions per second of the matrix products that a way does, over those of a large square"
-        f" float32 product on one thread, measured in the same run{peak_of(table)}. Numbers: what is below half, and why."
+        f" float32 product on one thread, measured in the same run{peak_of(table)}. Numbers: why it is below half."
     )
     notes = "\n".join(f"{i}. {why}" for i, why in enumerate(reasons, 1))
     return ["## Share of the matrix-product rate", what, grid(["comparison", "way", "share"], rows), notes]
