@@ -197,6 +197,6 @@ def test_memory_decides_how_many_states_are_stepped_at_once(monkeypatch):
     free = 4 << 30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
     wide = model.states_at_once(10, 9)
-    assert 2048 < wide <= 1 << 18
+    assert 2048 < wide <= 1 << 16
     free = 1 << 20
     assert model.states_at_once(10, 9) == 2048

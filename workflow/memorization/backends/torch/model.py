@@ -23,8 +23,8 @@ CPU_ROWS = 512
 CPU_STATES = 2048
 """States of a walk's step on a CPU: a few blocks, so that what is done once per step does not count."""
 
-MOST_STATES = 1 << 18
-"""States of a walk's step on a GPU at most: their ten children each are still looked at on the host."""
+MOST_STATES = 1 << 16
+"""States of a walk's step on a GPU at most: their children are looked at on the host, in its cache if they are not more."""
 
 SCORE_ROWS = 4096
 """Sequences scored at once."""
@@ -276,4 +276,4 @@ class TorchLanguageModel:
 
     @staticmethod
     def _bits(nats: Tensor) -> np.ndarray:
-        return nats.cpu().numpy().astype(np.float64) * BITS_PER_NAT
+        return np.multiply(nats.cpu().numpy(), BITS_PER_NAT, dtype=np.float64)
