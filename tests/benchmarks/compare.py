@@ -4,8 +4,8 @@
     uv run snakemake --cores 1 benchmarks --config benchmarks=publish     # and into paper_figures/benchmarks/
     uv run snakemake --cores 1 benchmarks --config benchmarks=quick       # tiny: does all of it run?
 
-By hand: PYTHONPATH=workflow .venv/bin/python tests/benchmarks/compare.py [--quick] [--page]; --page only writes plots
-and page anew from the table that is there. One script after another (comparisons.yaml), each on one thread in its own
+By hand: PYTHONPATH=workflow .venv/bin/python tests/benchmarks/compare.py [--quick] [--page]; --page only makes table,
+plots and page anew from what was measured last (record.json). One script after another (comparisons.yaml), each on one thread in its own
 environment; a back end that is not built, or that was not asked for, is left out and the page says so.
 """
 
@@ -138,7 +138,7 @@ def publish(folder: Path, comparisons: tuple[Comparison, ...]) -> None:
     """Copy table, plots and page to where they are committed."""
     plots = {f"{comparison.key}.png" for comparison in comparisons}
     for path in sorted(folder.iterdir()):
-        if path.name in {"README.md", "benchmarks.csv", "record.json"} | plots:
+        if path.name in {"README.md", "benchmarks.csv"} | plots:
             shutil.copyfile(path, PUBLISHED / path.name)
     print(f"published into {PUBLISHED.relative_to(ROOT)}")
 
@@ -146,7 +146,7 @@ def publish(folder: Path, comparisons: tuple[Comparison, ...]) -> None:
 def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
-    parser.add_argument("--page", action="store_true", help="measure nothing: plots and page from the table")
+    parser.add_argument("--page", action="store_true", help="measure nothing: table, plots and page of the last time")
     parser.add_argument("--publish", action="store_true", help="also into paper_figures/benchmarks/")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
@@ -166,19 +166,20 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> None:
     options = options_of(arguments)
     scripts, comparisons = load()
-    table_path, record_path = options.out / "benchmarks.csv", options.out / "record.json"
-    if not options.page:
+    record_path = options.out / "record.json"
+    if options.page:
+        record = json.loads(record_path.read_text())
+    else:
         options.device = device_of(options.device, options.python.get("torch"))
         began = time.monotonic()
         found, absent = measured(scripts, options)
-        bench_table.write(bench_table.tidy(bench_adapters.with_fractions(found), comparisons), table_path)
         record = {"quick": options.quick, "seconds": round(time.monotonic() - began), "absent": absent, "overhead": {}}
-    else:
-        record = json.loads(record_path.read_text())
+        record["rows"] = bench_adapters.with_fractions(found)
     record["overhead"] |= overheads(options.finished)
     with contracts.atomic(record_path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-    table = bench_table.read(table_path)
+        temporary.write_text(json.dumps(record) + "\n")
+    bench_table.write(bench_table.tidy(record["rows"], comparisons), options.out / "benchmarks.csv")
+    table = bench_table.read(options.out / "benchmarks.csv")
     write_page(options.out, table, comparisons, record)
     if wrong := bench_table.faults(table, comparisons, record["absent"]):
         sys.exit("\n".join(f"error: {line}" for line in wrong))
