@@ -5,8 +5,8 @@
     uv run snakemake --cores 1 benchmarks --config benchmarks=quick       # tiny: does all of it run?
 
 By hand: PYTHONPATH=workflow .venv/bin/python tests/benchmarks/compare.py [--quick] [--page]; --page only makes table,
-plots and page anew from what was measured last (record.json). One script after another (comparisons.yaml), each on one thread in its own
-environment; a back end that is not built, or that was not asked for, is left out and the page says so.
+plots and page anew from what was measured last (record.json). One script after another (comparisons.yaml), each on one
+thread in its own environment; a back end that is not built, or not asked for, is left out and the page says so.
 """
 
 import argparse
