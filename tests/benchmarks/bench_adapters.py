@@ -80,7 +80,8 @@ def step_parts(printed: list[dict[str, Any]]) -> list[dict[str, Any]]:
     whole = next(line for line in printed if line["part"] == "step")
     sizes = {name: whole[name] for name in ("units", "batch", "replicates")}
     rows = [_part(whole, sizes, "the whole step")]
-    ideal = {"seconds": [whole["flops"] / whole["peak"]], "operations_per_second": whole["peak"]}
+    peak = whole["rate"] / whole["of_peak"]
+    ideal = {"seconds": [whole["flops"] / peak], "operations_per_second": peak}
     rows.append(rows[0] | {"way": LARGE} | ideal)
     for line in printed:
         if line is not whole and line["seconds"] > 0:

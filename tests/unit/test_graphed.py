@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from test_training import make_corpora, make_spec, train
 
+from memorization.specs import RunSpec
+
 torch = pytest.importorskip("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -223,6 +225,19 @@ def step_on_a_device_without_numbers(spec):
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "momentum", "adagrad", "adadelta"])
 def test_no_step_waits_for_the_device(optimizer):
     assert step_on_a_device_without_numbers(make_spec(2, optimizer=optimizer, weight_decay=0.01)).is_meta
+
+
+def test_no_step_over_very_many_words_waits_for_the_device():
+    from memorization.backends.torch import lstm
+    from memorization.weights import initial_weights, stack, trained
+
+    model = RunSpec(model={"layers": 2, "units": 6, "embedding": 4}).model
+    arrays = stack([initial_weights(model, 1100, np.random.default_rng(k)) for k in range(2)])
+    weights = {n: torch.from_numpy(a).to("meta").requires_grad_(trained(n)) for n, a in arrays.items()}
+    ids = torch.empty(2, 5, 3, dtype=torch.int64, device="meta")
+    with Host():
+        lstm.losses(weights, ids, ids, [lstm.Workspace(), lstm.Workspace()]).sum().backward()
+    assert weights["output.weight"].grad.is_meta
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,33 @@ def test_tensorflow_and_a_cpu_refuse_what_they_lack(tmp_path):
 def test_the_default_names_no_run_anew():
     assert RunSpec().run_id == RunSpec.model_validate({"training": {"precision": "float32"}}).run_id
     assert RunSpec().run_id != RunSpec.model_validate({"training": {"precision": "bfloat16"}}).run_id
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_a_gpu_s_bfloat16_products_are_a_cpu_s_rounded_ones(replicates):
+    """As above: the same rounding, other orders of sums."""
+    model = ModelSpec(layers=2, units=16, embedding=8)
+    loss, ours = gradients(model, products.rounded, replicates=replicates)
+    weights, ids, targets = problem(model, replicates=replicates)
+    weights = {n: w.detach().cuda().requires_grad_(w.requires_grad) for n, w in weights.items()}
+    theirs = losses(weights, ids.cuda(), targets.cuda(), [Workspace(products.rounded) for _ in range(2)])
+    theirs.sum().backward()
+    torch.testing.assert_close(theirs.detach().cpu(), loss, rtol=U / 8, atol=0)
+    for name, gradient in ours.items():
+        assert (weights[name].grad.cpu() - gradient).norm() <= U / 8 * gradient.norm(), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_gpu_s_lower_precision_trains_the_same_way(precision):
+    """tf32 keeps 11 significant bits: nearer to float32 than bfloat16."""
+    ends = {}
+    for one in ("float32", precision):
+        spec = make_spec(3, precision=one, optimizer="adam", learning_rate=0.01)
+        group = Group(spec, [0, 1, 2], make_corpora(spec), torch.device("cuda:0"))
+        start = group.evaluate("train")["loss_nats"]
+        for epoch in range(1, 5):
+            list(group.train_epoch(epoch, group.batches))
+        ends[one] = group.evaluate("train")["loss_nats"]
+    assert (np.abs(ends[precision] - ends["float32"]) <= 4 * U * (start - ends["float32"])).all()

@@ -1,8 +1,9 @@
 """Replicates that share one block of tensors: their weights, optimiser, data, and one epoch of training.
 
-On a GPU all replicates of a cell form one group. On a CPU each is a group of its own: its products then have the same
-shapes, and its elementwise loops the same tails, whatever else is trained, so that its numbers are equal bit by bit;
-a block of several replicates would leave the cache without being quicker.
+On a GPU all replicates of a cell form one group, and what leads from windows to gradients is recorded once and replayed
+(graphed.py). On a CPU each is a group of its own: its products then have the same shapes, and its elementwise loops the
+same tails, whatever else is trained, so that its numbers are equal bit by bit; a block of several replicates would
+leave the cache without being quicker.
 """
 
 from collections.abc import Iterator, Sequence
