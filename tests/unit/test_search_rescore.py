@@ -92,6 +92,18 @@ def test_a_margin_that_proves_too_small_is_widened_and_the_walk_repeated():
     assert found.rescored >= np.count_nonzero(np.abs(costs - costs[own]) < (rescore.SAFETY - 2) * found.error_bits) - 1
 
 
+def test_a_repeated_walk_that_runs_out_of_budget_leaves_the_interval_of_the_first(caplog):
+    model, tokens, fills, costs = case(FORMATS[0])
+    own, tree = np.argsort(costs)[300], Tree.plant(model, tokens)
+    alone = rank_in(tree, fills[own], max_steps=UNLIMITED, margin=1e-7)
+    assert alone.rescored is not None  # in time: the walk was repeated, with a margin that will do
+    assert alone.model_steps > rank_in(tree, fills[own], max_steps=UNLIMITED).model_steps
+    short = rank_in(tree, fills[own], max_steps=alone.model_steps - 10, margin=1e-7)
+    assert (short.algorithm, short.rescored) == ("pruned_walk", None)
+    assert short.rank_low <= short.rank <= short.rank_high
+    assert "an interval instead" in caplog.text
+
+
 def test_the_margin_is_many_times_what_costs_are_off():
     """Over all leaves, not only those that the walk scored again."""
     model, tokens, fills, costs = case(FORMATS[0])

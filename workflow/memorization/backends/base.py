@@ -25,7 +25,13 @@ class State(Protocol):
 
 
 class LanguageModel(Protocol):
-    """One trained model (one replicate), as seen by scoring, exposure and extraction."""
+    """One trained model (one replicate), as seen by scoring, exposure and extraction.
+
+    Three more methods are used where a model has them, by exact ranks: `in_precision(name)`, the same weights computing
+    in "float64" (or None), makes ranks exact where they would be intervals; `last_step(state, ids, columns)`, the
+    probabilities of `step` alone, and `states_at_once(children, slots)`, how many states to step together, make them
+    quicker.
+    """
 
     vocabulary: Vocabulary
 

@@ -20,6 +20,12 @@ SAFETY = 16
 PROBES = 256
 """Leaves of a walk, wherever they lie, that are scored again to see how far costs are off."""
 
+FAMILY = 16
+"""Of them from one part of the walk, at most."""
+
+ATTEMPTS = 3
+"""Walks, each with a wider margin."""
+
 LEAST_STEPS = 1 << 14
 """float64 steps that are always worth it; beyond, as many as the walk took."""
 

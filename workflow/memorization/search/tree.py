@@ -124,11 +124,14 @@ class Tree:
         log2_probabilities = last(state, self.slots[-2][symbols], columns=self.slots[-1])
         return np.negative(log2_probabilities, dtype=np.float64)
 
-    def chunk(self) -> int:
-        """How many nodes a walk should expand at once: what the model's device takes, else `CHUNK`; whole families."""
+    def chunk(self, families: bool) -> int:
+        """How many nodes a walk should expand at once: what the model's device takes, else `CHUNK`.
+
+        `families`: all children of a node or none, as a walk without pruning has them (a model may copy, not gather).
+        """
         own = getattr(self.model, "states_at_once", None)
         rows = self.rows(own(self.widest, self.depth) if own else CHUNK)
-        return max(rows - rows % self.widest, 1)
+        return max(rows - rows % self.widest, 1) if families else rows
 
     def paths(self, fills: np.ndarray) -> np.ndarray:
         """int[n, S] symbols per slot of int[n, L] fills, of type `symbol`; fixed slots hold 0."""

@@ -16,7 +16,7 @@ import numpy as np
 from memorization.backends.base import LanguageModel, State
 from memorization.canaries import TokenFormat
 from memorization.errors import UserError
-from memorization.search.rescore import Arbiter, Near, Probes
+from memorization.search.rescore import ATTEMPTS, FAMILY, Arbiter, Near, Probes
 from memorization.search.tree import Tree, bins_of, fill_costs, score
 
 __all__ = ["Rank", "exact_rank", "fill_costs", "rank_in"]
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-6
 MARGIN = 1e-3
-ATTEMPTS = 3
-FAMILY = 16
 
 
 @dataclass(frozen=True)
@@ -250,7 +248,7 @@ def rank_in(
     def walk(margin: float, steps: int) -> _Walk:
         limits = np.array([walked - margin, walked + tolerance, walked + margin])
         one = _Walk(bulk, tree.paths(fill)[0], limits, prune, None if prune else edges, twin is not None)
-        one.finished = one.run(bulk.rows(chunk) if chunk else bulk.chunk(), steps, watch)
+        one.finished = one.run(bulk.rows(chunk) if chunk else bulk.chunk(families=not prune), steps, watch)
         return one
 
     last, spent, settled = _settle(walk, arbiter, margin, max_steps)
@@ -279,11 +277,14 @@ def _settle(
     walk: Callable[[float, int], _Walk], arbiter: Arbiter | None, margin: float, max_steps: int
 ) -> tuple[_Walk, int, int | None]:
     """(last walk, steps of all, the exact rank in float64): a walk is repeated where its margin proves too small."""
-    spent = 0
+    spent, before = 0, None
     for _ in range(ATTEMPTS):
-        margin = max(margin, arbiter.needed()) if arbiter else margin
+        margin = max(margin, 2 * arbiter.needed()) if arbiter else margin  # twice: more fills, larger differences
         last = walk(margin, max_steps - spent)
         spent += last.steps
+        if before and not last.finished:  # the budget was spent on finding that the margin was too small
+            last = before
+            break
         if not (arbiter and last.finished):
             return last, spent, None
         within = arbiter.count(last.near, last.probes, last.steps)
@@ -293,5 +294,6 @@ def _settle(
             return last, spent, None
         if arbiter.needed() <= margin:
             return last, spent, 1 + int(last.counts[0]) + within
+        before = last
     log.warning("exact rank: costs are off by up to %.3g bits: an interval instead", arbiter.error_bits)
     return last, spent, None

@@ -24,7 +24,7 @@ CPU_STATES = 2048
 """States of a walk's step on a CPU: a few blocks, so that what is done once per step does not count."""
 
 MOST_STATES = 1 << 16
-"""States of a walk's step on a GPU at most: their children are looked at on the host, in its cache if they are not more."""
+"""States of a walk's step on a GPU at most: the host looks at the children of these, and of more out of its cache."""
 
 SCORE_ROWS = 4096
 """Sequences scored at once."""
