@@ -178,3 +178,29 @@ def test_a_comparison_that_no_script_measures_is_refused(tmp_path):
     (tmp_path / "comparisons.yaml").write_text(text)
     with pytest.raises(UserError, match=r"declared or measured only: \['classifiers'\]"):
         load(tmp_path / "comparisons.yaml")
+
+
+def test_a_steps_parts_tell_the_devices_rate_and_give_trainings_their_share_of_it():
+    step = {"part": "step", "flops": 4e9, "seconds": 2.0, "rate": 2e9, "of_peak": 0.25, "units": 8, "batch": 2}
+    printed = [{"part": "product", "shape": "2 x 3 x 4", "flops": 1e9, "seconds": 0.5},
+               {"part": "everything else", "seconds": -0.1}, step]  # fmt: skip
+    parts = bench_adapters.lines("matrix_rate", [one | {"replicates": 1} for one in printed])
+    assert [one["way"] for one in parts] == ["the whole step", bench_adapters.LARGE, "product (2 x 3 x 4)"]
+    line = {"name": "training", "variant": "ours", "seconds": 2.0, "median_seconds": 3.0, "repeats": 5, "batch": 2}
+    (trained,) = bench_adapters.lines("bench_training", [line | {"items_per_s": 50.0, "flops": 8e9}])
+    assert (trained["items"], trained["seconds_median"]) == (100.0, 3.0)
+    rows = bench_table.rows([*parts, trained], "torch", ABOUT)
+    shares = {row["way"]: row["matrix_fraction"] for row in bench_adapters.with_fractions(rows)}
+    assert shares[bench_adapters.LARGE] == pytest.approx(1)
+    assert shares["ours"] == pytest.approx(0.5)  # 8e9 operations in 2 s, of 8e9 a second
+    assert shares["the whole step"] == pytest.approx(0.25)
+
+
+def test_growth_is_told_by_replicates_at_the_first_units_and_by_units_at_the_first_replicates():
+    told = {"name": "growth", "variant": "ours", "seconds": 1.0, "median_seconds": 1.0, "repeats": 2, "batch": 2}
+    printed = [told | {"items_per_s": 10.0, "flops": 1.0, "replicates": r, "units": u}
+               for r, u in ((1, 200), (2, 200), (1, 400), (2, 400))]  # fmt: skip
+    lines = bench_adapters.lines("bench_training_growth", printed)
+    found = [(one["benchmark"], one["replicates"], one["units"]) for one in lines]
+    assert found.count(("training_replicates", 2, 200)) == found.count(("training_units", 1, 400)) == 1
+    assert len(found) == 4  # 1 x 200 in both, 2 x 400 in neither
