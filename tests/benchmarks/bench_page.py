@@ -24,11 +24,11 @@ def page(table: pd.DataFrame, comparisons: tuple[Comparison, ...], record: dict[
     minutes = f"{max(record['seconds'] / 60, 0.1):.1f} minutes here"
     parts = [HEAD.format(quick=quick, minutes=minutes), machines(table), "## In short", *short(table, comparisons)]
     parts += ["## Where a rival is faster", slower(table, comparisons)]
-    for comparison in comparisons:
-        part = table[table["benchmark"] == comparison.key]
-        parts += section(part, comparison, record["absent"])
-    parts += fractions(table, comparisons)
-    parts += overhead(record.get("overhead", {}))
+    for optional in (False, True):
+        for comparison in (one for one in comparisons if one.optional == optional):
+            parts += section(table[table["benchmark"] == comparison.key], comparison, record["absent"])
+        parts += [] if optional else fractions(table, comparisons)
+    parts += overhead(record["overhead"])
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -216,8 +216,5 @@ def peak_of(table: pd.DataFrame) -> str:
 
 
 def overhead(found: dict[str, str]) -> list[str]:
-    """Time outside trainings, attacks and scores of the finished runs that were at hand."""
-    if not found:
-        return []
-    head = "Of finished runs, by Snakemake's records (`tests/benchmarks/dag_overhead.py results/<scale>`)."
-    return ["## Time outside trainings, attacks and scores", head, *(f"### Scale {s}\n\n{t}" for s, t in found.items())]
+    """Of the finished runs that were at hand: overview and rules."""
+    return [f"### Scale {scale}\n\n{text}" for scale, text in found.items()]

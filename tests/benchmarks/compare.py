@@ -110,16 +110,18 @@ def measured(scripts: tuple[Script, ...], options: argparse.Namespace) -> tuple[
     return found, absent
 
 
-def overheads(folders: list[Path]) -> dict[str, str]:
-    """Scale -> Markdown of where the time of its finished run went; a folder without records is named on stderr."""
-    texts = {}
+def overheads(folders: list[Path]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Scale -> Markdown of where the time of its finished run went, and rows; a folder without records is named."""
+    texts, rows = {}, []
     for folder in folders:
         try:
             frame, seen = dag_overhead.finished(folder.resolve())
-            texts[folder.name] = f"{dag_overhead.told(seen)}\n\n{dag_overhead.rules(frame)}"
         except UserError as error:
             print(f"{folder}: {error}", file=sys.stderr)
-    return texts
+            continue
+        texts[folder.name] = f"{dag_overhead.told(seen)}\n\n{dag_overhead.rules(frame)}"
+        rows += dag_overhead.lines(seen, folder.name)
+    return texts, bench_table.rows(rows, "driver", about(sys.executable, "cpu")) if rows else []
 
 
 def write_page(folder: Path, table: pd.DataFrame, comparisons: tuple[Comparison, ...], record: dict[str, Any]) -> None:
@@ -136,7 +138,7 @@ def write_page(folder: Path, table: pd.DataFrame, comparisons: tuple[Comparison,
 
 def publish(folder: Path, comparisons: tuple[Comparison, ...]) -> None:
     """Copy table, plots and page to where they are committed."""
-    plots = {f"{comparison.key}.png" for comparison in comparisons}
+    plots = {f"{comparison.key}.png" for comparison in comparisons if comparison.plot}
     for path in sorted(folder.iterdir()):
         if path.name in {"README.md", "benchmarks.csv"} | plots:
             shutil.copyfile(path, PUBLISHED / path.name)
@@ -175,7 +177,10 @@ def main(arguments: list[str]) -> None:
         found, absent = measured(scripts, options)
         record = {"quick": options.quick, "seconds": round(time.monotonic() - began), "absent": absent, "overhead": {}}
         record["rows"] = bench_adapters.with_fractions(found)
-    record["overhead"] |= overheads(options.finished)
+    texts, rows = overheads(options.finished)
+    record["overhead"] |= texts
+    kept = [row for row in record["rows"] if row["benchmark"] != "dag_overhead" or row["part"] not in texts]
+    record["rows"] = kept + rows
     with contracts.atomic(record_path) as temporary:
         temporary.write_text(json.dumps(record) + "\n")
     bench_table.write(bench_table.tidy(record["rows"], comparisons), options.out / "benchmarks.csv")
@@ -184,8 +189,10 @@ def main(arguments: list[str]) -> None:
     if wrong := bench_table.faults(table, comparisons, record["absent"]):
         sys.exit("\n".join(f"error: {line}" for line in wrong))
     if options.publish:
+        if record["quick"]:
+            raise UserError("tiny sizes are not published: measure without benchmarks=quick (--quick) first")
         publish(options.out, comparisons)
-    print(f"{options.out}: benchmarks.csv, README.md")
+    print(f"{os.path.relpath(options.out)}: benchmarks.csv, README.md")
 
 
 if __name__ == "__main__":

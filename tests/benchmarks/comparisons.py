@@ -57,7 +57,7 @@ class Comparison(Strict):
     in_short: bool = Field(True, description="A row of the page's summary.")
     backends: Names = ("torch",)
     same_work: bool = Field(True, description="All ways do the same: where a rival is faster, the page says so.")
-    optional: bool = Field(False, description="Measured only where there is something to measure it on.")
+    optional: bool = Field(False, description="Of no script: told of finished runs, where there are any.")
     plot: bool = True
     remarks: Names = Field((), description="Sentences below the tables.")
     below_half: dict[str, str] = Field({}, description="Way -> why it is below half of the matrix-product rate.")
@@ -77,7 +77,8 @@ def load(path: Path = PATH) -> tuple[tuple[Script, ...], tuple[Comparison, ...]]
     """Scripts and comparisons. Raises UserError for a mistake in the file, or a comparison that no script measures."""
     declared = validate(Declared, read_yaml(path), path.name)
     measured = {key for script in declared.scripts for key in script.measures}
-    if unknown := measured ^ set(declared.comparisons):
+    wanted = {key for key, one in declared.comparisons.items() if not one.optional}
+    if unknown := measured ^ wanted:
         raise UserError(f"{path.name}: declared or measured only: {sorted(unknown)}; name each in both parts")
     named = tuple(one.model_copy(update={"key": key}) for key, one in declared.comparisons.items())
     return tuple(declared.scripts), named

@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -161,6 +162,19 @@ def told(seen: Overview) -> str:
         f" {seen.outside - seen.idle:.1%}). No training, attack or score ran for {seen.beside_s:,.0f} s of the wall"
         f" time ({seen.beside_s / seen.wall_s:.1%})."
     )
+
+
+def lines(seen: Overview, scale: str) -> list[dict[str, Any]]:
+    """The overview as `compare.py` reads it: seconds of slots."""
+    slots = seen.wall_s * seen.cores
+    parts = {
+        "all slots": slots,
+        "trainings, attacks, scores": seen.work_s,
+        "other rules": seen.all_jobs_s - seen.work_s,
+        "no job": slots - seen.all_jobs_s,
+    }
+    about = {"benchmark": "dag_overhead", "part": scale, "items": 1}
+    return [about | {"way": way, "seconds": [s]} for way, s in parts.items() if s > 0]
 
 
 def rules(frame: pd.DataFrame) -> str:

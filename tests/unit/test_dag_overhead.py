@@ -56,6 +56,14 @@ def test_shares_of_slots_and_of_wall_time(results):
     assert "62.5% outside them (idle 57.5%, other rules 5.0%)" in dag_overhead.told(seen)
 
 
+def test_rows_for_the_table_add_up(results):
+    rows = dag_overhead.lines(dag_overhead.finished(results)[1], "smoke")
+    seconds = {row["way"]: row["seconds"][0] for row in rows}
+    assert seconds == pytest.approx(
+        {"all slots": 200, "trainings, attacks, scores": 75, "other rules": 10, "no job": 115}
+    )
+
+
 def test_wall_time_and_cores_may_be_told(results):
     _, seen = dag_overhead.finished(results, wall_s=150, cores=1)
     assert (seen.wall_s, seen.cores, seen.invocations) == (150, 1, 0)
