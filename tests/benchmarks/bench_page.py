@@ -3,7 +3,7 @@
 from typing import Any
 
 import pandas as pd
-from bench_plots import BACKENDS, duration, times
+from bench_plots import BACKENDS, duration, number, times
 from comparisons import SIZES, Comparison
 
 QUICK = "> **Tiny sizes (`benchmarks=quick`): this page shows that everything runs. Its numbers mean nothing.**"
@@ -137,7 +137,7 @@ def listed(rows: pd.DataFrame, comparison: Comparison) -> str:
     cells = []
     for _, r in rows.iterrows():
         line = [r["way"] if pd.isna(r["part"]) else f"{r['part']}: {r['way']}", duration(r["seconds_min"])]
-        ratios = [f"{r['per_second']:,.4g}", times(r["ratio"]), times(r["ratio_median"]), f"{r['repeats']:.0f}"]
+        ratios = [number(r["per_second"]), times(r["ratio"]), times(r["ratio_median"]), f"{r['repeats']:.0f}"]
         line += [f"{r['ratio']:.1%}"] if comparison.shares else ratios
         cells.append([*line, percent(r["matrix_fraction"]), ", ".join(values(r))])
     return grid(*without_empty([*header, "of the matrix rate", "agreement"], cells))
@@ -182,7 +182,7 @@ def grown(rows: pd.DataFrame, comparison: Comparison) -> str:
 
 def cost(row: Any, comparison: Comparison) -> str:
     """A rate, or the time of it all."""
-    return duration(row["seconds_min"]) if comparison.in_all else f"{row['per_second']:,.4g}"
+    return duration(row["seconds_min"]) if comparison.in_all else number(row["per_second"])
 
 
 def fractions(table: pd.DataFrame, comparisons: tuple[Comparison, ...]) -> list[str]:

@@ -46,8 +46,13 @@ def duration(seconds: float) -> str:
             return f"{seconds / factor:,.3g} {unit}"
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
+            return f"{number(seconds * factor)} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def number(value: float) -> str:
+    """Three significant digits, never as a power of ten above one."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def draw(part: pd.DataFrame, comparison: Comparison) -> Figure:

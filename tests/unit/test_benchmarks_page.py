@@ -111,7 +111,7 @@ def test_the_page_says_base_machine_ratios_and_what_is_missing(table):
     assert "](#growth-of-it) | PyTorch | theirs (per character) | ours: 0.5 to 3 × |" in page
     assert "| a machine | torch 1 | `abc` | 2026-01-01 |" in page
     assert "*Not measured with TensorFlow: not built.*" in page
-    assert "| 16 | 2 | 10, 1 × | 3.333, 3 × |" in page
+    assert "| 16 | 2 | 10, 1 × | 3.33, 3 × |" in page
     assert "- A remark." in page
     assert "![A step](step.png)" in page
     assert "mean nothing" not in page
