@@ -4,6 +4,7 @@
 #   snakemake --cores all --config tables=published    figures from the committed tables, no training
 #   snakemake --cores 1 costs                          what all of it will take, before anything is run
 #   snakemake --cores 1 publish                        copy a finished run's tables and previews for committing
+#   snakemake --cores 1 benchmarks                     what it costs, against what one would run instead
 #   snakemake --cores all audit --config corpus=my.txt   what models trained on your own text give away, on one page
 from snakemake.utils import min_version
 
@@ -50,6 +51,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/benchmarks.smk"
 
 
 onstart:
@@ -61,14 +63,14 @@ onstart:
         raise WorkflowError(str(error))
     for line in [] if workflow.local_exec else cluster.advice(PLAN, DATASETS):
         print(f"cluster: {line}", file=sys.stderr)
-    if PLAN.config.warm and not only_counting():
+    if PLAN.config.warm and not only_counting() and not only_benchmarks():
         warm.start(warm_pythons())
 
 
 onsuccess:
     if OWN is not None:
         print("audit:", *TARGETS)
-    elif not only_counting():
+    elif not only_counting() and not only_benchmarks():
         shell(f"{sys.executable} workflow/scripts/closing.py {RESULTS} {FIGURES}")
 
 

@@ -6,7 +6,7 @@ DIR holds MNIST as `python -m memorization fetch --dataset mnist --to DIR` leave
 epoch at Figure 1's reduced size, evaluates and writes its files. `processes` are runs as a user starts them, with the
 interpreter and its imports; of the separate ones a tenth is run and counted tenfold. Separate runs and rounds of the
 common one take turns, so that a busy machine slows both; `steps` is the training alone. Every replicate's weights are
-compared.
+compared. With --json: one JSON line per way (compare.py reads them) instead of the table.
 """
 
 import argparse
@@ -29,23 +29,21 @@ from memorization.classifier_specs import ClassifierRunSpec
 from memorization.data.labelled import build_labelled
 from memorization.data.registry import lookup
 
-TURNS = 4
-"""Parts into which the separate runs are cut; after each comes the common run once more. The median counts."""
 PART = 10
 """One of so many separate runs is also run as a process."""
 
 
-def make_spec(replicates: int, seed: int = 0) -> ClassifierRunSpec:
+def make_spec(replicates: int, seed: int = 0, examples: int = 5000) -> ClassifierRunSpec:
     """Figure 1 at the reduced scale."""
     return ClassifierRunSpec.model_validate(
         {
             "task": "classification",
             "replicates": replicates,
             "seed": seed,
-            "data": {"dataset": "mnist", "train_examples": 5000, "validation_examples": 1000},
+            "data": {"dataset": "mnist", "train_examples": examples, "validation_examples": examples // 5},
             "model": {"units": 128},
             "training": {"learning_rate": 0.1, "batch_size": 32, "epochs": 1.0},
-            "measure": {"examples": 1000, "evaluations": 1},
+            "measure": {"examples": examples // 5, "evaluations": 1},
         }
     )
 
@@ -87,45 +85,68 @@ def largest_difference(group: ClassifierGroup, stacked: dict[str, np.ndarray], m
     return max(np.abs(alone[n] - a[member]).max() / np.abs(a[member]).max() for n, a in stacked.items())
 
 
-def main(data: Path, replicates: int) -> None:
-    """Print the table."""
+Timings = dict[str, tuple[float, list[float]]]
+"""What is timed -> seconds of all separate ones, and of every common one."""
+
+
+def measure(data: Path, replicates: int, examples: int, turns: int, processes: bool) -> tuple[Timings, float]:
+    """Timings, and the largest relative difference of a weight."""
     torch.set_num_threads(1)
-    spec = make_spec(replicates)
+    of = partial(make_spec, examples=examples)
+    spec = of(replicates)
     shown = DeviceData(build_labelled(spec, data, lookup("mnist", runs.ROOT / "config" / "datasets.yaml")),
                        torch.device("cpu"))  # fmt: skip
-    steps(make_spec(1), [0], shown)  # what is done once per process
+    steps(of(1), [0], shown)  # what is done once per process
     together, together_steps, together_processes, differences = [], [], [], []
     alone, alone_steps, alone_processes = 0.0, 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(TURNS):
+        for turn in range(turns):
             together.append(seconds(lambda: one_run(spec, data, Path(folder) / "together")))
             together_steps.append(seconds(lambda: steps(spec, list(range(replicates)), shown)))
             joint = Path(folder) / f"processes-{turn}"
-            together_processes.append(seconds(partial(one_process, spec, data, joint)))
+            together_processes += [seconds(partial(one_process, spec, data, joint))] if processes else []
             stacked = classifier_models.load(Path(folder) / "together", spec.model)
-            for k in range(turn, replicates, TURNS):
-                alone += seconds(lambda k=k: one_run(make_spec(1, seed=k), data, Path(folder) / f"{k}"))
+            for k in range(turn, replicates, turns):
+                alone += seconds(lambda k=k: one_run(of(1, seed=k), data, Path(folder) / f"{k}"))
                 began = time.perf_counter()
                 group = steps(spec, [k], shown)
                 alone_steps += time.perf_counter() - began
                 differences.append(largest_difference(group, stacked, k))
-                if k % PART == 0:
+                if processes and k % PART == 0:
                     own = Path(folder) / f"process-{k}"
-                    alone_processes += PART * seconds(partial(one_process, make_spec(1, seed=k), data, own))
-    rows = {
-        "processes": (alone_processes, np.median(together_processes)),
-        "whole runs": (alone, np.median(together)),
-        "steps alone": (alone_steps, np.median(together_steps)),
+                    alone_processes += PART * seconds(partial(one_process, of(1, seed=k), data, own))
+    timings = {"processes": (alone_processes, together_processes)} if processes else {}
+    timings |= {
+        "whole runs": (alone, together),
+        "steps alone": (alone_steps, together_steps),
     }
+    return timings, float(max(differences))
+
+
+def show(timings: Timings, difference: float, replicates: int) -> None:
+    """Print the table."""
     print(f"{replicates} replicates   separate (s)   together (s)   ratio")
-    for name, (apart, joint) in rows.items():
-        print(f"{name:<14} {apart:>14.2f} {joint:>14.2f} {apart / joint:>7.1f}")
-    print(f"largest difference of a weight, relative to its array's largest: {max(differences):.1e}")
+    for name, (apart, joint) in timings.items():
+        print(f"{name:<14} {apart:>14.2f} {np.median(joint):>14.2f} {apart / np.median(joint):>7.1f}")
+    print(f"largest difference of a weight, relative to its array's largest: {difference:.1e}")
+
+
+def json_lines(timings: Timings, difference: float, replicates: int) -> None:
+    """Print what compare.py reads."""
+    for part, (apart, joint) in timings.items():
+        line = {"benchmark": "classifiers", "part": part, "replicates": replicates, "items": replicates}
+        print(json.dumps(line | {"way": "ours, together", "seconds": joint, "weights_difference": difference}))
+        print(json.dumps(line | {"way": "one at a time", "seconds": [apart]}))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--replicates", type=int, default=100, help="a multiple of ten")
+    parser.add_argument("--examples", type=int, default=5000)
+    parser.add_argument("--turns", type=int, default=4, help="parts of the separate runs, each after a common run")
+    parser.add_argument("--no-processes", dest="processes", action="store_false", help="in this process only")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    main(options.data, options.replicates)
+    found = measure(options.data, options.replicates, options.examples, options.turns, options.processes)
+    (json_lines if options.json else show)(*found, options.replicates)

@@ -217,8 +217,9 @@ def speed(device, options) -> None:
         reference = taken["nn.LSTM + torch.optim"]
         items = steps * batch * LENGTH
         for variant, count in zip(work, [1, *options.replicates], strict=True):
+            flops = steps * count * training_flops(model, VOCABULARY, batch, LENGTH)
             report("training", variant, taken[variant], reference, count * items, options, reference_items=items,
-                   batch=batch, units=model.units, replicates=count)  # fmt: skip
+                   batch=batch, units=model.units, replicates=count, flops=flops)  # fmt: skip
     work = {"nn.LSTM": plain_stepping(model, options.states, device), "ours": stepping(model, options.states, device)}
     taken = in_turns(work, device, 3 * options.repeats)
     for variant, seconds in taken.items():

@@ -1,9 +1,10 @@
-"""Seconds per training step, private and not, in TensorFlow: what bench_private_step.py runs in the tf environment.
+"""Seconds per training step, private and not, in TensorFlow: of what compare.py runs in the tf environment.
 
     PYTHONPATH=workflow OMP_NUM_THREADS=1 envs/tf/.venv/bin/python tests/benchmarks/tf_private_step.py
 
-Prints one JSON line per way: name, seconds (the repeats' list), repeats, compile_s (what the first step took longer).
-The ways take turns, so that a busy machine slows all; those that cost many times a plain step take part in fewer turns.
+Prints one JSON line per way: benchmark, way, seconds (the repeats' list), sizes, items (characters), compile_s (what
+the first step took longer). The ways take turns, so that a busy machine slows all; those that cost many times a plain
+step take part in fewer turns.
 """
 
 import argparse
@@ -150,7 +151,9 @@ def main() -> None:
                 seconds[name].append(round(timed(step), 5))
     for name, taken in seconds.items():
         compiled = round(max(0.0, first[name] - float(np.median(taken))), 2)
-        print(json.dumps({"name": name, "seconds": taken, "repeats": len(taken), "compile_s": compiled}))
+        sizes = {"units": options.units, "batch": options.batch, "length": options.length}
+        line = {"benchmark": "private_step", "way": name, **sizes, "items": options.batch * options.length}
+        print(json.dumps(line | {"seconds": taken, "compile_s": compiled}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Seconds per training step, private and not, in PyTorch: what bench_private_step.py runs in the torch environment.
+"""Seconds per training step, private and not, in PyTorch: of what compare.py runs in the torch environment.
 
     PYTHONPATH=workflow OMP_NUM_THREADS=1 envs/torch/.venv/bin/python tests/benchmarks/torch_private_step.py
 
-Prints one JSON line per way: name, seconds (the repeats' list), repeats. The ways take turns, so that a busy machine
-slows all; those that cost many times a plain step take part in fewer turns.
+Prints one JSON line per way: benchmark, way, seconds (the repeats' list), sizes, items (characters). The ways take
+turns, so that a busy machine slows all; those that cost many times a plain step take part in fewer turns.
 """
 
 import argparse
@@ -200,7 +200,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     work = ways(ModelSpec(units=options.units), options.batch, options.length)
     for name, seconds in measure(work, options.repeats, options.slow_repeats).items():
-        print(json.dumps({"name": name, "seconds": seconds, "repeats": len(seconds)}), flush=True)
+        sizes = {"units": options.units, "batch": options.batch, "length": options.length}
+        line = {"benchmark": "private_step", "way": name, **sizes, "items": options.batch * options.length}
+        print(json.dumps(line | {"seconds": seconds}), flush=True)
 
 
 if __name__ == "__main__":

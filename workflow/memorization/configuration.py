@@ -47,6 +47,10 @@ class Config(Strict):
     corpus: str | None = Field(None, description="A text file of your own for `snakemake audit`; no papers then.")
     canary: str | None = Field(None, description="Of an audit: another format than that of workflow/audit/audit.yaml.")
 
+    benchmarks: Literal["full", "quick", "publish"] = Field(
+        "full", description="Of `snakemake benchmarks`: tiny sizes, or full ones and put where they are committed."
+    )
+
     @field_validator("corpus", "canary")
     @classmethod
     def _named(cls, value: str | None) -> str | None:

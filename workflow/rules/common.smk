@@ -82,6 +82,11 @@ def only_counting():
     return set(workflow.dag_settings.targets) == {"costs"}
 
 
+def only_benchmarks():
+    """Whether nothing but target `benchmarks` is asked for, beside which nothing else should run."""
+    return set(workflow.dag_settings.targets) == {"benchmarks"}
+
+
 def figure_of(wildcards):
     return PLAN.figures[wildcards.paper, wildcards.figure]
 
