@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 from tensorflow_privacy.privacy.privacy_tests.secret_sharer import exposures
 
-from memorization.exposure import fit_skew_normal, sampled
+from memorization.exposure import fit_skew_normal, sampled_each
 from memorization.skew_normal import tail_bits
 
 SHAPE, LOCATION, SCALE = 1.5, 100.0, 6.0
@@ -39,7 +39,7 @@ def drawn(references: int, canaries: int) -> Costs:
 
 def our_rank(costs: Costs) -> np.ndarray:
     references, canaries = costs
-    return np.array([sampled(cost, references, SPACE_BITS).bits for cost in canaries])
+    return np.array([found.bits for found in sampled_each(canaries, references, SPACE_BITS)])
 
 
 def their_rank(costs: Costs) -> np.ndarray:

@@ -11,12 +11,12 @@ from math import log2, nan
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from memorization import contracts
 from memorization.backends.base import LanguageModel
 from memorization.canaries import CanaryFormat
 from memorization.importance import ENOUGH, Plan, plan_in
+from memorization.sampled import Exposure, sampled, sampled_each
 from memorization.search.tree import Tree, score
 from memorization.search.walk import Rank, rank_in
 from memorization.skew_normal import SkewNormalFit, fit_skew_normal, tail_bits, tail_interval
@@ -30,6 +30,7 @@ __all__ = [
     "measure",
     "measure_in_detail",
     "sampled",
+    "sampled_each",
     "skew_normal",
 ]
 
@@ -40,41 +41,6 @@ SAFETY = 1.5
 
 LARGEST = 2**63 - 1
 """What stands for a larger |R| in a column of integers."""
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """An exposure in bits with its 95 % interval; `share` = rank / |R|, NaN where no rank is estimated."""
-
-    bits: float
-    low_bits: float
-    high_bits: float
-    extrapolated: bool
-    share: float = nan
-    share_low: float = nan
-    share_high: float = nan
-
-
-def sampled(cost: float, reference_costs: np.ndarray, space_bits: float) -> Exposure:
-    """Exposure among float64[n] costs of fills drawn uniformly from R without the canary (brief 4.4).
-
-    p = (1 + #{references that cost at most `cost`}) / (1 + n). Interval: Clopper-Pearson on the count, turned into
-    bits, one-sided at 95 % where no (or every) reference is cheaper; never beyond log2|R|. It is exact, and the
-    interval a point, when the references are all other fills. `extrapolated` marks a canary that beats every
-    reference: its exposure is then only known to be large.
-    """
-    n = len(reference_costs)
-    count = int(np.count_nonzero(np.asarray(reference_costs) <= cost))
-    share = (1 + count) / (1 + n)
-    if n + 1 >= round(2**space_bits):
-        bits = -log2(share)
-        return Exposure(bits, bits, bits, False, share, share, share)
-    tail = 0.05 if count in (0, n) else 0.025
-    least = 2.0**-space_bits
-    low = max(float(stats.beta.ppf(tail, count, n - count + 1)) if count else 0.0, least)
-    high = float(stats.beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
-    bits = -log2(share)
-    return Exposure(bits, -log2(high), -log2(low), bits > min(space_bits, log2(max(n, 1))), share, low, high)
 
 
 def skew_normal(cost: float, fit: SkewNormalFit, space_bits: float) -> Exposure:
@@ -184,9 +150,10 @@ def measure_in_detail(
     planned = np.full(len(fills), nan)
     if exact_steps:
         planned[0] = _exact_rows(table, tree, fills[0], kinds[0], exact_steps, rng)
-    for i, (kind, fill, cost) in enumerate(zip(kinds, fills, own, strict=True)):
-        others = np.append(reference_costs, np.delete(own, i)) if complete else reference_costs
-        table.estimate(kind, i, "sampled", fill, cost, sampled(cost, others, tree.space_bits), planned[i])
+    for i, (kind, fill, cost, found) in enumerate(
+        zip(kinds, fills, own, _own_sampled(own, reference_costs, complete, tree.space_bits), strict=True)
+    ):
+        table.estimate(kind, i, "sampled", fill, cost, found, planned[i])
     began = time.perf_counter()
     fit = fit_skew_normal(reference_costs, bootstrap=bootstrap, rng=rng)
     table.seconds += time.perf_counter() - began
@@ -201,6 +168,13 @@ def measure_in_detail(
         if skew_normal_controls:
             table.estimate("control", i, "skew_normal", control, cost, skew_normal(cost, fit, tree.space_bits))
     return Measurement(table.frame(), own, tree.prefix_cost_bits, reference_costs, fit)
+
+
+def _own_sampled(own: np.ndarray, references: np.ndarray, complete: bool, space_bits: float) -> list[Exposure]:
+    """Of each canary's cost among the references, and among the other canaries where both are all there is."""
+    if not complete:
+        return sampled_each(own, references, space_bits)
+    return [sampled(cost, np.append(references, np.delete(own, i)), space_bits) for i, cost in enumerate(own)]
 
 
 def _exact_rows(
