@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import walk_cases as cases
+from matrix_rate import peak_rate
 from walk_cases import fresh_model
 
 from memorization import contracts
@@ -56,7 +57,7 @@ def race(model, weights, fmt: CanaryFormat, steps: int, lines: int) -> list[tupl
             began = time.perf_counter()
             work()
             seconds[name].append(time.perf_counter() - began)
-        seconds["product"].append(cases.product_rate())
+        seconds["product"].append(peak_rate("cpu", repeats=1))
         mark[:] = time.perf_counter(), done
         paused += mark[0] - now
 
@@ -173,7 +174,7 @@ def full(model: LanguageModel, fmt: CanaryFormat, fill: np.ndarray, name: Path) 
         "pruned_states": pruned.model_steps,
         "pruned_seconds": pruned.seconds,
         "histogram_counts": int(rank.histogram.sum()),
-        **cases.hardware(),
+        **cases.about(),
     }
     with contracts.atomic(name.with_suffix(".csv")) as path, path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -207,7 +208,7 @@ def main() -> None:
     options = options_of()
     model, weights = cases.trained(options.run, options.replicate) if options.run else cases.fresh(options.sharpen)
     text = options.format or (Run.open(options.run).format.text if options.run else NINE_DIGITS)
-    fmt, machine = CanaryFormat.parse(text), cases.hardware()
+    fmt, machine = CanaryFormat.parse(text), cases.about()
     if options.full:
         own = Run.open(options.run).canaries[options.replicate] if options.run and not options.format else None
         fill = fmt.parse_fill(own) if own else beam(model, fmt.tokens(model.vocabulary), width=64).fills[0]

@@ -1,8 +1,5 @@
 """What bench_walk.py measures: models, the rivals of the walk, and counts of multiplications."""
 
-import os
-import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +10,7 @@ from memorization import weights as weight_files
 from memorization.backends.base import LanguageModel
 from memorization.backends.torch.model import TorchLanguageModel
 from memorization.canaries import TokenFormat
-from memorization.runs import Run
+from memorization.runs import Run, environment
 from memorization.search import fill_costs
 from memorization.specs import ModelSpec
 from memorization.vocabulary import Vocabulary
@@ -99,14 +96,6 @@ def agree(model: LanguageModel, weights: Weights, tokens: TokenFormat, fills: np
     np.testing.assert_allclose(sum(fill_costs(model, tokens, fills)), ours, atol=1e-2)
 
 
-def product_rate(size: int = 2048) -> float:
-    """Multiplications and additions per second of a large float32 matrix product here."""
-    a = torch.randn(size, size)
-    began = time.perf_counter()
-    torch.mm(a, a)
-    return 2 * size**3 / (time.perf_counter() - began)
-
-
 def operations(weights: Weights, siblings: float) -> dict[str, float]:
     """Multiplications and additions of matrix products per state: done when `siblings` share a parent, and unshared.
 
@@ -119,14 +108,8 @@ def operations(weights: Weights, siblings: float) -> dict[str, float]:
     return {"done": layers * one / siblings + rest, "unshared": layers * one + rest}
 
 
-def hardware() -> dict[str, str]:
-    """CPU model, cores usable here, and the threads that PyTorch takes."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "torch": torch.__version__,
-        "torch_threads": str(torch.get_num_threads()),
-    }
+def about() -> dict[str, str | int]:
+    """Machine, versions and commit, flat."""
+    record = environment()
+    versions = {name: version for name, version in record.pop("packages").items() if name in ("torch", "numpy")}
+    return {**record, **versions, "torch_threads": torch.get_num_threads()}

@@ -5,12 +5,14 @@ from math import isnan, log2
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from memorization import contracts
 from memorization.backends.controls import MarkovModel, OracleModel, UniformModel
 from memorization.canaries import CanaryFormat
-from memorization.exposure import decide, measure, sampled
+from memorization.exposure import decide, measure, sampled, sampled_each
 from memorization.importance import plan
+from memorization.sampled import FEW
 from memorization.search import exact_rank, fill_costs
 from memorization.vocabulary import Vocabulary
 
@@ -49,6 +51,23 @@ def test_sampled_without_hits_is_only_a_lower_bound():
     assert found.low_bits == pytest.approx(log2(n / 3), abs=0.01)
     assert found.high_bits == 30
     assert found.extrapolated
+
+
+@pytest.mark.parametrize("canaries", [FEW, 5 * FEW])
+def test_many_canaries_against_the_same_references(canaries):
+    """Counted or sorted: shares and Clopper-Pearson limits as SciPy's binomial test has them, ties against a canary."""
+    rng = np.random.default_rng(canaries)
+    references = rng.integers(10, 60, 500).astype(float)
+    costs = np.concatenate([rng.integers(5, 65, canaries - 3), [0.0, 10.0, 99.0]])
+    for cost, found in zip(costs, sampled_each(costs, references, space_bits=40), strict=True):
+        count, n = sum(r <= cost for r in references), len(references)
+        side, level = ("less", 0.95) if count == 0 else ("greater", 0.95) if count == n else ("two-sided", 0.95)
+        low, high = stats.binomtest(count, n, alternative=side).proportion_ci(level)
+        assert found.share == (1 + count) / (1 + n)
+        assert found.bits == -log2(found.share)
+        assert found.share_high == pytest.approx(high)
+        assert found.share_low == pytest.approx(max(low, 2.0**-40))
+        assert (found.low_bits, found.high_bits) == (-log2(found.share_high), -log2(found.share_low))
 
 
 def test_sampled_interval_covers():

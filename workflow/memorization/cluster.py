@@ -51,7 +51,7 @@ SHORT_MINUTES = 30
 """Up to here a training, its attacks and its scores are one job."""
 
 STATES_PER_SECOND = 40_000
-"""Of exact walks and searches, half of what one core did with 2 x 200 units (paper_figures/benchmarks/walk.csv)."""
+"""Of exact walks and searches, half of what one core did with 2 x 200 units (paper_figures/benchmarks/)."""
 
 CLIENT_MB = 100
 """Below this a benchmark's memory is that of a client which waited for a warm interpreter, not of the job."""

@@ -21,7 +21,7 @@ rule benchmarks:
         data=subpath(input.digits, parent=True),
         device=PLAN.config.device,
     message:
-        "Measuring against what one would run instead (about ten minutes; leave the machine alone)"
+        "Measuring against what one would run instead (a quarter of an hour; leave the machine alone)"
     shell:
         "PYTHONPATH=workflow {params.python} tests/benchmarks/compare.py {params.mode} {params.pythons}"
         " --device {params.device}"

@@ -8,7 +8,7 @@ expanded, because the probabilities of one length sum to at most one.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log2, nan
 
 import numpy as np
@@ -255,7 +255,8 @@ def rank_in(
     if settled is None and last.finished and bulk is not tree:
         log.warning("exact rank: the walk's %s does not settle it: again in float32", precision)
         options = {"chunk": chunk, "prune": prune, "tolerance": tolerance, "edges": edges, "watch": watch}
-        return rank_in(tree, fill, max_steps=max_steps, margin=margin, **options)
+        again = rank_in(tree, fill, max_steps=max_steps - spent, margin=margin, **options)
+        return replace(again, model_steps=again.model_steps + spent, seconds=time.perf_counter() - began)
     low, rank, high = last.bounds() if settled is None else (settled,) * 3
     return Rank(
         rank=float(rank) if last.finished else nan,
